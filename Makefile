@@ -1,0 +1,55 @@
+# Needs Python 3.10 or newer and make; everything else goes into .venv.
+
+PYTHON ?= python3
+WORKERS ?= 2
+
+VENV := .venv
+RUN := $(VENV)/bin/python
+PIP := $(RUN) -m pip install --quiet --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help demo test quick lint types clean
+
+help:  ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+
+# One stamp for each set of packages; making the environment anew removes them all.
+$(VENV)/made: setup.cfg pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+		{ echo "$(PYTHON) must be Python 3.10 or newer; name another one: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@echo "making the environment $(VENV)"
+	@$(PYTHON) -m venv --clear $(VENV) || \
+		{ echo "$(PYTHON) -m venv failed; on Debian or Ubuntu install the package python3-venv, then try again" >&2; \
+		  rm -rf $(VENV); exit 1; }
+	@$(PIP) "pip>=21.3"
+	@touch $@
+
+$(VENV)/demos: $(VENV)/made
+	@echo "installing lagrangian_eqprop with the extra: demos"
+	@$(PIP) --editable ".[demos]"
+	@touch $@
+
+$(VENV)/tests: $(VENV)/made
+	@echo "installing lagrangian_eqprop with the extras: demos, test"
+	@$(PIP) --editable ".[demos,test]"
+	@touch $@ $(VENV)/demos
+
+demo: $(VENV)/demos  ## train a network of oscillators on handwritten digits
+	$(RUN) -m lagrangian_eqprop demo digits
+
+test: lint types  ## everything: ruff, mypy, all tests
+	MPLBACKEND=Agg $(RUN) -m pytest -n $(WORKERS) --dist loadfile
+
+quick: $(VENV)/tests  ## the tests that are not slow, up to the first failure
+	MPLBACKEND=Agg $(RUN) -m pytest -m "not slow" -x -q
+
+lint: $(VENV)/tests  ## ruff
+	$(RUN) -m ruff check .
+
+types: $(VENV)/tests  ## mypy
+	$(RUN) -m mypy
+
+clean:  ## remove the environment, the builds and the tools' caches
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

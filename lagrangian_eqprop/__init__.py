@@ -1,0 +1,48 @@
+"""Equilibrium propagation on energies and actions: symbolic systems, variational integrators, exact local gradients."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from .boundary import Ends, Initial
+from .errors import AccuracyWarning, CacheError, ConvergenceError
+from .grid import Grid
+from .symbols.cost import Cost
+from .symbols.terms import AllPairs, Term
+from .system import System
+
+if TYPE_CHECKING:
+    from . import demos, plotting, systems
+    from .eqprop.estimators import Adjoint, Centered, Exact, Holomorphic, OneSided
+    from .learning.optimisers import SGD, Adam
+    from .learning.storage import load, save
+
+__version__ = "0.1.0"
+
+# What numba, scipy or matplotlib stand behind is imported at its first use.
+_LATER = {
+    "Adjoint": "eqprop.estimators", "Centered": "eqprop.estimators", "Exact": "eqprop.estimators",
+    "Holomorphic": "eqprop.estimators", "OneSided": "eqprop.estimators",
+    "Adam": "learning.optimisers", "SGD": "learning.optimisers", "load": "learning.storage", "save": "learning.storage",
+    "systems": "", "demos": "", "plotting": "",
+}  # fmt: skip
+
+__all__ = [
+    "AccuracyWarning", "Adam", "Adjoint", "AllPairs", "CacheError", "Centered", "ConvergenceError", "Cost", "Ends",
+    "Exact", "Grid", "Holomorphic", "Initial", "OneSided", "SGD", "System", "Term", "demos", "load", "plotting",
+    "save", "systems",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = _LATER[name]
+    if not module:
+        return importlib.import_module(f".{name}", __name__)
+    return getattr(importlib.import_module(f".{module}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATER})

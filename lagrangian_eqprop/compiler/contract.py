@@ -1,0 +1,117 @@
+"""The functions that the emitter writes for a system, as kernels see them.
+
+Each is a loop over the places of every term. ``env`` carries everything that is not a state (see
+:class:`Environment`), ``b`` is the sample, ``j`` the time label of inputs, targets and weights, ``t`` the
+time. Results are *added* to the arrays given last; ``g`` has the layout of ``env.theta``. L is the
+Lagrangian, c the cost density, w its quadrature weight at label j (summed over costs).
+
+Kernels import these names so that they can be read and type-checked; a generated module defines them.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from numpy import ndarray
+
+
+class Environment(NamedTuple):
+    """What a kernel reads besides the state. Layout rows are offsets and strides into the flat buffers."""
+
+    theta: ndarray  # parameters of the system and of the costs, flat
+    theta_layout: ndarray  # (parameters, 3): offset, stride of a sample, of a place
+    inputs: ndarray  # flat
+    input_layout: ndarray  # (inputs, 4): offset, stride of a sample, of a time label, of a place
+    targets: ndarray  # flat
+    target_layout: ndarray  # (targets, 4), as inputs
+    weights: ndarray  # (costs, labels): quadrature weights of the costs
+    index: ndarray  # tables of coordinates of all terms, flat
+    index_layout: ndarray  # (terms, 4): offset, places or rows, columns, offset in slots
+    slots: ndarray  # where the entries of a sparse Hessian go, flat; empty for a dense one
+    pattern: ndarray  # of a sparse Hessian with its fill; empty for a dense one
+    clock: ndarray  # time of label 0, step
+
+
+def lagrangian(env: Environment, b: int, j: int, t: float, q: ndarray, v: ndarray) -> Any:
+    """L(q, v, t)."""
+    raise RuntimeError("defined in the generated module")
+
+
+def gradient(env: Environment, b: int, j: int, t: float, q: ndarray, v: ndarray, Lq: ndarray, Lv: ndarray) -> None:
+    """Lq += L_q, Lv += L_v."""
+    raise RuntimeError("defined in the generated module")
+
+
+def hessian(
+    env: Environment, b: int, j: int, t: float, q: ndarray, v: ndarray,
+    cqq: Any, cqv: Any, cvq: Any, cvv: Any, H: ndarray,
+) -> None:  # fmt: skip
+    """H += cqq L_qq + cqv L_qv + cvq L_vq + cvv L_vv, flat (row, column) or by ``env.slots``."""
+    raise RuntimeError("defined in the generated module")
+
+
+def response(
+    env: Environment, b: int, j: int, t: float, q: ndarray, v: ndarray, dq: ndarray, dv: ndarray,
+    rq: ndarray, rv: ndarray, g: ndarray, weight: Any,
+) -> None:  # fmt: skip
+    """With T = L_q dq + L_v dv: rq += T_q, rv += T_v, g += weight T_theta."""
+    raise RuntimeError("defined in the generated module")
+
+
+def parameters(env: Environment, b: int, j: int, t: float, q: ndarray, v: ndarray, g: ndarray, weight: Any) -> None:
+    """g += weight L_theta."""
+    raise RuntimeError("defined in the generated module")
+
+
+def mass(env: Environment, b: int, m: ndarray) -> None:
+    """m += the diagonal of L_vv, for a separable Lagrangian."""
+    raise RuntimeError("defined in the generated module")
+
+
+def mass_parameters(env: Environment, b: int, a: ndarray, g: ndarray, weight: Any) -> None:
+    """g += weight d(sum of a m)/dtheta, for a separable Lagrangian."""
+    raise RuntimeError("defined in the generated module")
+
+
+def force(env: Environment, b: int, j: int, t: float, q: ndarray, F: ndarray) -> None:
+    """F += L_q, for a separable Lagrangian."""
+    raise RuntimeError("defined in the generated module")
+
+
+def force_response(
+    env: Environment, b: int, j: int, t: float, q: ndarray, dq: ndarray, F: ndarray, dF: ndarray, g: ndarray, weight: Any
+) -> None:
+    """F += L_q, dF += L_qq dq, g += weight d(L_q dq)/dtheta, for a separable Lagrangian."""
+    raise RuntimeError("defined in the generated module")
+
+
+def potential_parameters(env: Environment, b: int, j: int, t: float, q: ndarray, g: ndarray, weight: Any) -> None:
+    """g += weight dL(q, 0)/dtheta, for a separable Lagrangian."""
+    raise RuntimeError("defined in the generated module")
+
+
+def cost(env: Environment, b: int, j: int, t: float, q: ndarray) -> Any:
+    """Sum of w c."""
+    raise RuntimeError("defined in the generated module")
+
+
+def cost_gradient(env: Environment, b: int, j: int, t: float, q: ndarray, F: ndarray, weight: Any) -> None:
+    """F += weight w c_q."""
+    raise RuntimeError("defined in the generated module")
+
+
+def cost_hessian(env: Environment, b: int, j: int, t: float, q: ndarray, weight: Any, H: ndarray) -> None:
+    """H += weight w c_qq, flat (row, column)."""
+    raise RuntimeError("defined in the generated module")
+
+
+def cost_parameters(env: Environment, b: int, j: int, t: float, q: ndarray, g: ndarray, weight: Any) -> None:
+    """g += weight w c_theta."""
+    raise RuntimeError("defined in the generated module")
+
+
+def cost_response(
+    env: Environment, b: int, j: int, t: float, q: ndarray, dq: ndarray, r: ndarray, g: ndarray, weight: Any
+) -> None:
+    """r += weight w c_qq dq, g += weight w d(c_q dq)/dtheta."""
+    raise RuntimeError("defined in the generated module")

@@ -1,0 +1,101 @@
+"""Estimators: how d/dbeta at beta = 0 is taken from nudged stationary points."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..errors import invalid
+
+
+def _beta(value: Any, name: str = "beta") -> float:
+    if isinstance(value, bool) or not np.isscalar(value) or not np.isreal(value) or not 0 < abs(value) < np.inf:
+        raise invalid(name, "a finite real number other than 0", repr(value))
+    return float(value)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class OneSided:
+    """[g(beta) - g(0)]/beta with error O(beta); g = -S_theta of the nudged path.
+
+    Parameters
+    ----------
+    beta : float
+        Strength of the nudge; beta times the cost is an energy.
+    """
+
+    beta: float = 1e-6
+
+    def __post_init__(self) -> None:
+        _beta(self.beta)
+
+
+@dataclass(frozen=True)
+class Centered:
+    """[g(beta) - g(-beta)]/(2 beta) with error O(beta^2) (Laborieux et al. 2021).
+
+    Parameters
+    ----------
+    beta : float
+        Strength of the nudge; beta times the cost is an energy.
+    """
+
+    beta: float = 1e-4
+
+    def __post_init__(self) -> None:
+        _beta(self.beta)
+
+
+@dataclass(frozen=True)
+class Holomorphic:
+    """Sum over points of a circle of e^{-i phi} g(r e^{i phi})/(N r), with error O(r^N) (Laborieux and Zenke 2022).
+
+    Parameters
+    ----------
+    radius : float, optional
+        r; None lets the library find one where truncation and rounding are both small.
+    points : int
+        N, even, at least 2.
+    """
+
+    radius: float | None = None
+    points: int = 16
+
+    def __post_init__(self) -> None:
+        if self.radius is not None:
+            _beta(self.radius, "radius")
+        if isinstance(self.points, bool) or not isinstance(self.points, (int, np.integer)) or self.points < 2 or self.points % 2:
+            raise invalid("points", "an even integer of at least 2", repr(self.points))
+
+
+@dataclass(frozen=True)
+class Exact:
+    """The limit itself, by the linear response of the free path to the nudge."""
+
+
+@dataclass(frozen=True)
+class Adjoint:
+    """The classical discrete adjoint, by code of its own, to compare with."""
+
+
+Estimator = OneSided | Centered | Holomorphic | Exact | Adjoint
+
+
+def contrast(estimator: Estimator) -> tuple[np.ndarray, np.ndarray]:
+    """Nudges and coefficients of a finite-beta estimator: estimate = sum of coefficient*g(nudge)."""
+    if isinstance(estimator, OneSided):
+        return np.array([estimator.beta, 0.0]), np.array([1.0, -1.0])/estimator.beta
+    assert isinstance(estimator, Centered)
+    return np.array([estimator.beta, -estimator.beta]), np.array([0.5, -0.5])/estimator.beta
+
+
+def half_circle(points: int) -> tuple[np.ndarray, np.ndarray]:
+    """The upper half of the circle of N points, and how often each counts: g(conj beta) = conj g(beta)."""
+    half = points//2
+    angles = np.pi*np.arange(half + 1)/half
+    counts = np.full(half + 1, 2.0)
+    counts[[0, -1]] = 1.0
+    # exact values on the axes: nodes of the real axis stay real
+    return np.where(np.arange(half + 1) % half == 0, np.cos(angles).round() + 0j, np.exp(1j*angles)), counts

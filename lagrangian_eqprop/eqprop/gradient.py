@@ -1,0 +1,155 @@
+"""The gradient of a loss by equilibrium propagation: one call for every boundary condition and estimator."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy import ndarray
+
+from ..boundary import Ends, Initial
+from ..compiler.kernel import kernels_of
+from ..errors import ConvergenceError, invalid
+from ..grid import Grid
+from ..solvers import initial as stepping
+from ..solvers import twopoint
+from ..solvers.problem import Problem
+from ..symbols.cost import Cost
+from ..symbols.definition import Definition
+from ..symbols.graph import NONANALYTIC
+from ..solvers import nudges
+from . import adjoint, echo, ends
+from . import initial as initial_value
+from .estimators import Adjoint, Centered, Estimator, Exact, Holomorphic, OneSided
+from .result import Gradient, InitialGradient
+
+KERNELS = tuple(
+    function
+    for part in (stepping, nudges, twopoint, echo, adjoint, initial_value, ends)
+    for function in kernels_of(part)
+)
+_ESTIMATORS = (OneSided, Centered, Holomorphic, Exact, Adjoint)
+
+
+def cost_list(cost: Cost | Sequence[Cost] | None) -> tuple[Cost, ...]:
+    """A cost, or a list of costs that are summed."""
+    if cost is None:
+        return ()
+    return (cost,) if isinstance(cost, Cost) else tuple(cost)
+
+
+def problem_of(system: Definition, grid: Grid, cost: Any, options: dict[str, Any]) -> Problem:
+    """The problem with all kernels of the library."""
+    return Problem(system, grid, cost_list(cost), kernels=KERNELS, **options)
+
+
+def gradient(
+    system: Definition, boundary: Initial | Ends, grid: Grid, cost: Any, *, estimator: Estimator = Exact(),  # noqa: B008
+    save: Any = None, on_failure: str = "raise", stability: str = "check", progress: bool = False, **options: Any,
+) -> Gradient:  # fmt: skip
+    """See :meth:`lagrangian_eqprop.System.gradient`."""
+    check_on_failure(on_failure)
+    if not isinstance(estimator, _ESTIMATORS):
+        names = ", ".join(kind.__name__ for kind in _ESTIMATORS)
+        raise invalid("estimator", f"an instance of {names}", repr(estimator))
+    if not cost_list(cost):
+        raise invalid("cost", "a lep.Cost or a non-empty list of them", repr(cost))
+    problem = problem_of(system, grid, cost, options)
+    if isinstance(estimator, Holomorphic):
+        check_analytic(problem)
+    if isinstance(boundary, Ends):
+        return ends.gradient(problem, boundary, estimator, save, on_failure)
+    if not isinstance(boundary, Initial):
+        raise invalid("boundary", "lep.Initial or lep.Ends", type(boundary).__name__)
+    return _initial(problem, boundary, estimator, save, on_failure, stability, progress)
+
+
+def check_on_failure(on_failure: str) -> None:
+    if on_failure not in ("raise", "return"):
+        raise invalid("on_failure", "'raise' or 'return'", repr(on_failure))
+
+
+def check_analytic(problem: Problem) -> None:
+    """Holomorphic needs functions of a complex variable; some would compile to a plausible wrong answer."""
+    for term in (*problem.system.terms, *problem.bound.terms):
+        for name in sorted(term.graph.functions([term.root]) & NONANALYTIC):
+            raise ValueError(
+                f"estimator must not be Holomorphic where functions are not analytic; {term.label} contains "
+                f"{name}; use Exact or Centered"
+            )
+
+
+def _initial(
+    problem: Problem, boundary: Initial, estimator: Estimator, save: Any, on_failure: str, stability: str, progress: bool
+) -> Gradient:
+    from ..progress import bar
+
+    start = stepping.Start(problem, boundary, stability)
+    samples = start.batch or 1
+    keeper = stepping.Keeper(problem, start.batch, save) if save is not None else None
+    with bar(progress, 2*problem.grid.steps, "steps") as ticks:
+        free = initial_value.free_run(problem, start, isinstance(estimator, Adjoint), (keeper,) if keeper else (), ticks)
+        parts = None
+        while free.failures.good.any():
+            before = free.failures.good.sum()
+            parts = initial_value.estimate(problem, free, estimator, ticks)
+            if free.failures.good.sum() == before:
+                break
+            # A sample that failed on the way back has left its mark on the sums: take them again without it.
+            free = initial_value.free_run(problem, stepping.without(start, free.failures), isinstance(estimator, Adjoint))
+            parts = None
+    good = free.failures.good
+    message = free.failures.message(problem.grid)
+    if not good.all() and (on_failure == "raise" or not good.any()):
+        raise ConvergenceError(message)
+    assert parts is not None
+    gq, gv = parts.dq.copy(), np.zeros_like(start.q)
+    pull = np.zeros_like(problem.theta)
+    env = problem.env(0, 1, labels="nodes")
+    gq_at_v = gq.copy()
+    stepping.run(problem, "chain", env, start.q, start.v, parts.dp, gq_at_v, gv, pull, good)
+    total = parts.g + free.explicit
+    if boundary.v is not None:
+        total = total + pull
+        gq = gq_at_v
+    count = int(good.sum())
+    for part in (gq, gv, parts.dp):
+        part[~good] = np.nan
+    batched = start.batch is not None
+
+    def fold(value: ndarray, given: ndarray) -> ndarray:
+        """The derivative of the mean, in the shape of what was given."""
+        value = value/count
+        if given.ndim == 2 and len(given) == samples:
+            return value
+        return np.nansum(value, 0, keepdims=given.ndim == 2)
+
+    other = boundary.v if boundary.v is not None else boundary.p
+    assert other is not None
+    losses = free.losses if batched else free.losses[0]
+    path, nudged = _saved(problem, boundary, estimator, save, keeper, free)
+    return Gradient(
+        loss=float(np.nanmean(free.losses)), losses=losses, parameters=problem.shaped(total, start.batch, count),
+        success=good if batched else bool(good[0]), message=message, error=parts.error,
+        initial=InitialGradient(fold(gq, boundary.q), fold(gv, other), fold(parts.dp, other)), path=path, nudged=nudged,
+    )  # fmt: skip
+
+
+def _saved(problem: Problem, boundary: Initial, estimator: Estimator, save: Any, keeper: Any, free: Any) -> tuple[Any, Any]:
+    if keeper is None:
+        return None, None
+    path = keeper.trajectory(free.start, free.failures)
+    if not isinstance(estimator, (OneSided, Centered)):
+        return path, None
+    return path, nudged_initial(problem, free, abs(estimator.beta), save)
+
+
+def nudged_initial(problem: Problem, free: initial_value.FreeRun, beta: float, save: Any) -> Any:
+    """The nudged final-value trajectory."""
+    keeper = stepping.Keeper(problem, free.start.batch, save)
+    record: list[ndarray] = []
+    initial_value._echo(problem, free, np.array([beta]), np.array([0.0]), record)
+    for (first, _), nodes in zip(problem.each_block(2*free.q.size), record[::-1], strict=True):
+        keeper(first, nodes[:, 0, :, 0], nodes[:, 0, :, 1])
+    return keeper.trajectory(free.start, free.failures)

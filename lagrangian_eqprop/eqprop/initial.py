@@ -1,0 +1,196 @@
+"""Gradients of initial-value problems: a free run, then one or more echoes.
+
+    dJ/dtheta = d_beta(-S_theta) - (d_theta p_0)^T d_beta q_0 + explicit part
+    dJ/dp_0 = -d_beta q_0,   dJ/dq_0 = +d_beta P_0
+
+A velocity held fixed means p_0 = L_v(q_0, v_0; theta): the chain rule through it is the second term of the
+first line, and changes the gradient of a mass (Pourcel et al. 2025, arXiv:2506.06248).
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy import ndarray
+
+from ..compiler.contract import Environment
+from ..compiler.kernel import kernel
+from ..errors import AccuracyWarning
+from ..methods.common import momentum_chain
+from ..solvers.initial import Failures, Start, integrate, run
+from ..solvers.problem import Problem
+from .estimators import Adjoint, Estimator, Exact, Holomorphic, contrast, half_circle
+from .radius import Parts, search_radius
+
+
+@kernel
+def chain(
+    env: Environment, q: ndarray, v: ndarray, gp: ndarray, gq: ndarray, gv: ndarray, g: ndarray, good: ndarray
+) -> None:
+    """The chain rule through the initial momentum, for every sample."""
+    for b in range(q.shape[0]):
+        if good[b]:
+            momentum_chain(env, b, 0, q[b], v[b], gp[b], gq[b], gv[b], g)
+
+
+@dataclass
+class FreeRun:
+    """The end of the free path, its losses, and what the echo needs."""
+
+    start: Start
+    q: ndarray
+    p: ndarray
+    guess: ndarray
+    losses: ndarray
+    explicit: ndarray
+    failures: Failures
+    nodes: list[ndarray]  # of every block, kept for the adjoint only
+
+
+def free_run(problem: Problem, start: Start, keep: bool, observers: tuple = (), progress: Any = None) -> FreeRun:
+    """Forward over the grid, with the loss and its direct dependence on parameters."""
+    q, p, guess = start.q.copy(), start.p.copy(), start.v.copy()
+    losses, explicit = np.zeros(len(q)), np.zeros_like(problem.theta)
+    failures, nodes = start.failed or Failures(len(q)), list[ndarray]()
+
+    def judge(first: int, nodes_q: ndarray, nodes_p: ndarray) -> None:
+        count = nodes_q.shape[1] - 1
+        last = count + (first + count == problem.grid.steps)
+        env = problem.env(first, count)
+        run(problem, "losses", env, nodes_q, 0, last, losses)
+        if problem.theta.size:
+            run(problem, "explicit_parameters", env, nodes_q, 0, last, failures.good, explicit)
+        if keep:
+            nodes.append(nodes_q)
+
+    integrate(problem, q, p, guess, observers=(judge, *observers), failures=failures, progress=progress)
+    losses[~failures.good] = np.nan
+    return FreeRun(start, q, p, guess, losses, explicit, failures, nodes)
+
+
+def estimate(problem: Problem, free: FreeRun, estimator: Estimator, progress: Any = None) -> Parts:
+    """The echo's part of the gradient, for the samples that have not failed."""
+    if isinstance(estimator, Exact):
+        return _exact(problem, free, progress)
+    if isinstance(estimator, Adjoint):
+        return _adjoint(problem, free)
+    if isinstance(estimator, Holomorphic):
+        return _holomorphic(problem, free, estimator)
+    betas, coefficients = contrast(estimator)
+    return _echo(problem, free, betas, coefficients, progress=progress)
+
+
+def _failed(failures: Failures) -> ndarray:
+    return np.where(failures.good, -1, 0)
+
+
+def _exact(problem: Problem, free: FreeRun, progress: Any) -> Parts:
+    q, p, guess = free.q.copy(), free.p.copy(), free.guess.copy()
+    dq, dp, g = np.zeros_like(q), np.zeros_like(p), np.zeros_like(problem.theta)
+    failed, residual = _failed(free.failures), np.zeros(len(q))
+    dead = failed.copy()
+    for first, count in problem.each_block(q.size, backwards=True):
+        env = problem.env(first, count)
+        if first + count == problem.grid.steps:
+            run(problem, "linear_kicks", env, count, q, dp)
+        run(problem, "linear_echo", env, count, q, p, dq, dp, guess, g, failed, residual)
+        failed[dead == 0] = -1
+        free.failures.settle(failed, residual, first, back=True)
+        failed = dead = _failed(free.failures)
+        if progress is not None:
+            progress.update(count)
+    _warn_of_growth(problem, free, q)
+    return Parts(g, dp, -dq)
+
+
+def _warn_of_growth(problem: Problem, free: FreeRun, q: ndarray) -> None:
+    """The way back must end where the way there began; what is missing is rounding, grown by G = |dq_N/dq_0|."""
+    good = free.failures.good
+    if not good.any():
+        return
+    scale = np.abs(free.start.q[good]).max() + np.abs(free.q[good]).max()
+    missing = np.abs(q[good] - free.start.q[good]).max()
+    growth = missing/(2.2e-16*scale*np.sqrt(problem.grid.steps)) if scale else 0.0
+    if growth > 1e6:
+        warnings.warn(
+            f"this trajectory multiplies small deviations by about {growth:.0e}, and rounding errors with them: "
+            f"expect to lose that many digits of the gradient; a shorter time span helps",
+            AccuracyWarning,
+            stacklevel=6,
+        )
+
+
+def _echo(
+    problem: Problem, free: FreeRun, betas: ndarray, coefficients: ndarray, record: list | None = None, progress: Any = None
+) -> Parts:
+    """Echoes at several nudges, side by side; with ``record`` the nodes are kept (blocks from the last to the first)."""
+    copies = len(betas)
+    dtype = np.result_type(betas, float)
+    q, p, guess = (np.repeat(a[:, None].astype(dtype), copies, 1) for a in (free.q, free.p, free.guess))
+    g = np.zeros(problem.theta.shape, dtype)
+    failed, residual = _failed(free.failures), np.zeros(len(q))
+    dead = failed.copy()
+    weights = coefficients.astype(dtype)
+    for first, count in problem.each_block(2*q.size, backwards=True):
+        env = problem.env(first, count)
+        nodes = np.zeros((len(q), copies, count + 1, 2, q.shape[2]), dtype)
+        nodes[:, :, count, 0], nodes[:, :, count, 1] = q, p
+        if first + count == problem.grid.steps:
+            run(problem, "first_kicks", env, count, q, p, betas)
+        run(problem, "echo", env, count, betas, weights, q, p, guess, g, nodes, failed, residual)
+        failed[dead == 0] = -1
+        bad = (failed < 0) & free.failures.good & ~np.isfinite(q).all((1, 2))
+        failed[bad], residual[bad] = 0, np.inf
+        free.failures.settle(failed, residual, first, back=True)
+        failed = dead = _failed(free.failures)
+        if record is not None:
+            record.append(nodes)
+        if progress is not None:
+            progress.update(count)
+    dq = np.einsum("k,bkd->bd", coefficients, q - q.mean(1, keepdims=True))
+    dp = np.einsum("k,bkd->bd", coefficients, p - p.mean(1, keepdims=True))
+    return Parts(g, dp, -dq)
+
+
+def _adjoint(problem: Problem, free: FreeRun) -> Parts:
+    lq, lp, g = np.zeros_like(free.q), np.zeros_like(free.p), np.zeros_like(problem.theta)
+    blocks = list(problem.each_block(free.q.size))
+    for (first, count), nodes in zip(blocks[::-1], free.nodes[::-1], strict=True):
+        env = problem.env(first, count)
+        run(problem, "adjoint", env, count, nodes, lq, lp, g, free.failures.good, first + count == problem.grid.steps)
+    return Parts(g, lq, lp)
+
+
+def _holomorphic(problem: Problem, free: FreeRun, estimator: Holomorphic) -> Parts:
+    """Nudges on a circle; without a radius, :func:`search_radius` finds one."""
+    unit, counts = half_circle(estimator.points)
+
+    def circle(radius: float) -> tuple[Parts, ndarray] | None:
+        trial = Failures(len(free.q))
+        trial.step[:] = free.failures.step
+        attempt = replace(free, failures=trial)
+        record: list[ndarray] = []
+        coefficients = counts*unit.conj()/(estimator.points*radius)
+        parts = _echo(problem, attempt, radius*unit, coefficients, record)
+        good = free.failures.good
+        states = record[-1][:, :, 0][good] if (trial.good == good).all() else np.full((1, len(unit), 2, 1), np.nan)
+        if not np.isfinite(states).all():
+            return None
+        free_state = np.stack([free.start.q, free.start.p], 1)[good]
+        moved = (states - free_state[:, None]).reshape(len(states), len(unit), -1)
+        return Parts(parts.g.real.copy(), parts.dq.real.copy(), parts.dp.real.copy()), moved
+
+    first = estimator.radius or _first_radius(problem, free)
+    return search_radius(circle, abs(first), estimator)
+
+
+def _first_radius(problem: Problem, free: FreeRun) -> float:
+    """A nudge that moves the path by a tenth of its size, judged by the linear response."""
+    parts = _exact(problem, free, None)
+    good = free.failures.good
+    moved = max(np.abs(parts.dp[good]).max(initial=0.0), 1e-300)
+    size = max(np.abs(free.start.q[good]).max(initial=0.0), np.abs(free.q[good]).max(initial=0.0), 1e-3)
+    return float(np.clip(0.1*size/moved, 1e-9, 1e3))

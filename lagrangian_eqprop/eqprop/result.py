@@ -1,0 +1,75 @@
+"""What `gradient` returns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import sympy as sp
+
+from ..symbols.definition import lookup
+from ..trajectory import Trajectory
+
+
+@dataclass(frozen=True)
+class InitialGradient:
+    """Derivatives of J with respect to initial data; shapes of the data given.
+
+    Attributes
+    ----------
+    q : ndarray
+        At fixed v if v was given, else at fixed p.
+    v, p : ndarray
+        At fixed q.
+    """
+
+    q: np.ndarray
+    v: np.ndarray
+    p: np.ndarray
+
+
+@dataclass(frozen=True)
+class EndsGradient:
+    """Derivatives of J with respect to fixed ends; None for a natural one."""
+
+    start: np.ndarray | None
+    stop: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class Gradient:
+    """The loss and its derivatives.
+
+    ``result[k]`` is dJ/dk in the shape of parameter k, by Symbol or name.
+
+    Attributes
+    ----------
+    loss : float
+        J, the mean over the batch.
+    losses : ndarray, shape (B,) or ()
+        One a sample; nan where it failed.
+    parameters : dict of Symbol to ndarray
+        All derivatives with respect to parameters.
+    initial, ends : InitialGradient, EndsGradient or None
+        Derivatives with respect to the boundary data.
+    error : float or None
+        Holomorphic: the estimated relative error of the gradient.
+    path, nudged : Trajectory or None
+        With ``save``: the free trajectory, and the nudged one with the largest positive nudge.
+    """
+
+    loss: float
+    losses: np.ndarray
+    parameters: Mapping[sp.Symbol, np.ndarray]
+    success: bool | np.ndarray
+    message: str
+    initial: InitialGradient | None = None
+    ends: EndsGradient | None = None
+    error: float | None = None
+    path: Trajectory | None = None
+    nudged: Trajectory | None = None
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        return self.parameters[lookup(key, self.parameters, "gradient of")]

@@ -1,0 +1,52 @@
+"""Trajectories, free and nudged, for every boundary condition."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..boundary import Ends, Initial
+from ..errors import ConvergenceError, invalid
+from ..grid import Grid
+from ..progress import bar
+from ..solvers import initial as stepping
+from ..solvers import twopoint
+from ..symbols.definition import Definition
+from ..trajectory import Trajectory
+from . import initial as initial_value
+from .gradient import check_on_failure, cost_list, nudged_initial, problem_of
+
+
+def trajectory(
+    system: Definition, boundary: Initial | Ends, grid: Grid, *, cost: Any, nudge: float, save: Any, stability: str,
+    on_failure: str, progress: bool, **options: Any,
+) -> Trajectory:  # fmt: skip
+    """See :meth:`lagrangian_eqprop.System.trajectory`."""
+    check_on_failure(on_failure)
+    if isinstance(nudge, bool) or not np.isscalar(nudge) or not np.isreal(nudge) or not np.isfinite(nudge):
+        raise invalid("nudge", "a finite real number", repr(nudge))
+    if nudge and not cost_list(cost):
+        raise invalid("cost", "given for a nudged trajectory", repr(cost))
+    if not nudge and cost is None and options.get("targets"):
+        raise invalid("targets", "given together with a cost", "no cost")
+    problem = problem_of(system, grid, cost if nudge else None, {**options, "targets": options.get("targets") if nudge else None})
+    if isinstance(boundary, Ends):
+        with bar(progress, 1, "paths") as ticks:
+            return twopoint.trajectory(problem, boundary, on_failure, float(nudge), ticks)
+    if not isinstance(boundary, Initial):
+        raise invalid("boundary", "lep.Initial or lep.Ends", type(boundary).__name__)
+    start = stepping.Start(problem, boundary, stability)
+    with bar(progress, grid.steps, "steps") as ticks:
+        if nudge:
+            free = initial_value.free_run(problem, start, False, (), ticks)
+            failures = free.failures
+            found = nudged_initial(problem, free, float(nudge), save) if failures.good.any() else None
+        else:
+            keeper = stepping.Keeper(problem, start.batch, save)
+            q, p, guess = start.q.copy(), start.p.copy(), start.v.copy()
+            failures = stepping.integrate(problem, q, p, guess, observers=(keeper,), progress=ticks)
+            found = keeper.trajectory(start, failures) if failures.good.any() else None
+    if found is None or (on_failure == "raise" and not failures.good.all()):
+        raise ConvergenceError(failures.message(grid))
+    return found

@@ -1,0 +1,64 @@
+"""The methods, one discrete Lagrangian a file, and the choice between them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import ModuleType
+
+from ..compiler.analysis import why_not
+from ..compiler.kernel import kernels_of
+from ..errors import unknown
+from ..symbols.definition import Definition
+from . import common, linear, midpoint, stability, verlet
+
+
+@dataclass(frozen=True)
+class Method:
+    """A variational integrator: its traits and its kernels.
+
+    Attributes
+    ----------
+    order : int
+        Order of the trajectory in the step.
+    explicit, symmetric : bool
+        Whether a step needs no equation to be solved; whether L_d(x, y) at h is -L_d(y, x) at -h.
+    labels : "nodes" or "middles"
+        Where inputs are read.
+    """
+
+    name: str
+    order: int
+    explicit: bool
+    symmetric: bool
+    labels: str
+    kernels: tuple[Callable, ...]
+
+
+def _method(name: str, module: ModuleType, *others: ModuleType) -> Method:
+    kernels = tuple(k for part in (common, linear, module, *others) for k in kernels_of(part))
+    return Method(name, module.ORDER, module.EXPLICIT, module.SYMMETRIC, module.LABELS, kernels)
+
+
+METHODS = {"verlet": _method("verlet", verlet, stability), "midpoint": _method("midpoint", midpoint)}
+
+
+def choose(system: Definition, name: str | None) -> Method:
+    """The method asked for, or Verlet where it fits and midpoint elsewhere.
+
+    Raises
+    ------
+    ValueError
+        If the method does not exist, or does not fit the Lagrangian; the message says why.
+    """
+    if name is not None and name not in METHODS:
+        raise unknown("method", str(name), METHODS)
+    if name == "midpoint":
+        return METHODS["midpoint"]
+    reason = why_not(system)
+    if name == "verlet" and reason:
+        raise ValueError(
+            f"method must fit the Lagrangian; 'verlet' needs a constant diagonal mass and a potential of the "
+            f"coordinates alone, but {reason}; use method='midpoint'"
+        )
+    return METHODS["midpoint" if reason else "verlet"]

@@ -1,0 +1,60 @@
+"""Kernels that every method shares: time labels, and quantities of one node that know no discrete Lagrangian."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy import ndarray
+
+from ..compiler.contract import Environment, gradient, lagrangian, response
+from ..compiler.kernel import kernel
+
+
+@kernel
+def node_time(env: Environment, j: int) -> float:
+    """t_j."""
+    return env.clock[0] + j*env.clock[1]
+
+
+@kernel
+def middle_time(env: Environment, j: int) -> float:
+    """The middle of the interval from node j to node j + 1."""
+    return env.clock[0] + (j + 0.5)*env.clock[1]
+
+
+@kernel
+def largest(x: ndarray) -> float:
+    """The largest modulus of a vector; nan if one is nan."""
+    most = 0.0
+    for i in range(x.shape[0]):
+        size = abs(x[i])
+        if not size <= most:
+            most = size
+    return most
+
+
+@kernel
+def node_momentum(env: Environment, b: int, j: int, q: ndarray, v: ndarray, p: ndarray) -> None:
+    """p = L_v(q, v, t_j)."""
+    unused = np.zeros_like(q)
+    p[:] = 0.0
+    gradient(env, b, j, node_time(env, j), q, v, unused, p)
+
+
+@kernel
+def node_energy(env: Environment, b: int, j: int, q: ndarray, p: ndarray, v: ndarray) -> Any:
+    """p v - L."""
+    energy = -lagrangian(env, b, j, node_time(env, j), q, v)
+    for i in range(q.shape[0]):
+        energy += p[i]*v[i]
+    return energy
+
+
+@kernel
+def momentum_chain(
+    env: Environment, b: int, j: int, q: ndarray, v: ndarray, gp: ndarray, gq: ndarray, gv: ndarray, g: ndarray
+) -> None:
+    """The chain rule through p = L_v(q, v; theta): gp in, gq += gp L_vq, gv += gp L_vv, g += gp L_v,theta."""
+    rest = np.zeros_like(q)
+    response(env, b, j, node_time(env, j), q, v, rest, gp, gq, gv, g, 1.0)

@@ -1,0 +1,256 @@
+"""Implicit midpoint: one evaluation in the middle of the step, for any regular Lagrangian.
+
+    L_d(x, y) = h L(Q, V, t_k + h/2),   Q = (x + y)/2,   V = (y - x)/h
+
+    p_k     = -D_1 L_d = L_v(Q, V) - h/2 L_q(Q, V)      (solved for V by Newton, y = x + h V)
+    p_{k+1} = +D_2 L_d = L_v(Q, V) + h/2 L_q(Q, V)
+
+Newton's matrix with Q = x + h V/2 is A(h) = L_vv + h/2 (L_vq - L_qv) - h^2/4 L_qq. Its transpose is
+A(-h): going back is going on with -h at the same time label, and the adjoint solves with A(-h).
+Order 2, symmetric. Source: Marsden and West, Acta Numerica 10 (2001), section 2.6.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy import ndarray
+
+from ..compiler.contract import Environment, gradient, hessian, lagrangian, parameters, response
+from ..compiler.kernel import kernel
+from .common import largest, middle_time, node_time
+from .linear import factorise_matrix, solve_matrix
+
+ORDER, EXPLICIT, SYMMETRIC, LABELS = 2, False, True, "middles"
+
+
+@kernel
+def new_work(env: Environment, q: ndarray) -> Any:
+    """V, Q, L_q, L_v, right-hand side, dV, dQ; Newton's matrix; its row exchanges; a vector to spare."""
+    d = q.shape[0]
+    entries = env.pattern[1] if env.pattern.size else d*d
+    z = np.zeros_like
+    return z(q), z(q), z(q), z(q), z(q), z(q), z(q), np.zeros(entries, q.dtype), np.zeros(d, np.int64), z(q)
+
+
+@kernel
+def prepare(env: Environment, b: int, q: ndarray, guess: ndarray, work: Any) -> None:
+    """Newton starts from the velocity of the step before, the first time from a guess."""
+    work[0][:] = guess
+
+
+@kernel
+def finish(guess: ndarray, work: Any) -> None:
+    """Keep the velocity as the guess of the next block of steps."""
+    guess[:] = work[0]
+
+
+@kernel
+def start(env: Environment, b: int, j: int, q: ndarray, work: Any) -> None:
+    """Nothing is carried from node to node."""
+
+
+@kernel
+def newton_matrix(env: Environment, b: int, j: int, h: Any, work: Any) -> None:
+    """Factorise A(h) at the present Q and V."""
+    V, Q, A = work[0], work[1], work[7]
+    A[:] = 0.0
+    hessian(env, b, j, middle_time(env, j), Q, V, -0.25*h*h, -0.5*h, 0.5*h, 1.0, A)
+    factorise_matrix(env, A, work[8], Q.shape[0])
+
+
+@kernel
+def solve_velocity(env: Environment, b: int, j: int, h: Any, q: ndarray, p: ndarray, work: Any) -> Any:
+    """Newton for V; leaves Q, L_q and L_v there; returns 0, or the residual where it did not converge."""
+    V, Q, Lq, Lv, r = work[0], work[1], work[2], work[3], work[4]
+    d, t = q.shape[0], middle_time(env, j)
+    before, done, residual = np.inf, False, 0.0
+    for _ in range(50):
+        for i in range(d):
+            Q[i] = q[i] + 0.5*h*V[i]
+            Lq[i] = 0.0
+            Lv[i] = 0.0
+        gradient(env, b, j, t, Q, V, Lq, Lv)
+        if done:
+            return 0.0
+        for i in range(d):
+            r[i] = p[i] + 0.5*h*Lq[i] - Lv[i]
+        residual = largest(r)
+        newton_matrix(env, b, j, h, work)
+        solve_matrix(env, work[7], work[8], r)
+        change, speed = largest(r), largest(V)
+        for i in range(d):
+            V[i] += r[i]
+        if not change < np.inf:
+            return np.inf
+        # A step that changes nothing more has found the root as well as rounding lets it.
+        stagnant = change >= 0.5*before and change*abs(h) <= 1e-12*(largest(Q) + abs(h)*speed)
+        done = change <= 1e-13*speed or stagnant
+        before = change
+    return max(residual, 1e-300)
+
+
+@kernel
+def step(env: Environment, b: int, here: int, there: int, q: ndarray, p: ndarray, work: Any) -> Any:
+    """From node ``here`` to its neighbour ``there``; returns 0, or the residual where Newton failed."""
+    V, Lq, Lv = work[0], work[2], work[3]
+    h = (there - here)*env.clock[1]
+    residual = solve_velocity(env, b, min(here, there), h, q, p, work)
+    for i in range(q.shape[0]):
+        q[i] += h*V[i]
+        p[i] = Lv[i] + 0.5*h*Lq[i]
+    return residual
+
+
+@kernel
+def linear_start(env: Environment, b: int, j: int, q: ndarray, dq: ndarray, g: ndarray, work: Any) -> None:
+    """Nothing is carried from node to node."""
+
+
+@kernel
+def linear_step(
+    env: Environment, b: int, here: int, there: int, q: ndarray, p: ndarray, dq: ndarray, dp: ndarray,
+    g: ndarray, last: bool, work: Any,
+) -> Any:  # fmt: skip
+    """A step and its linear response; g += d_theta of -L_d along (dq, dp)."""
+    V, Q, Lq, Lv, r, dV, dQ, rest = work[0], work[1], work[2], work[3], work[4], work[5], work[6], work[9]
+    h, j = (there - here)*env.clock[1], min(here, there)
+    t = middle_time(env, j)
+    residual = solve_velocity(env, b, j, h, q, p, work)
+    newton_matrix(env, b, j, h, work)
+    for i in range(q.shape[0]):
+        dV[i] = 0.0
+        dQ[i] = 0.0
+        rest[i] = 0.0
+    # A dV = dp - (L_vq - h/2 L_qq) dq, the derivative of Newton's equation at fixed V
+    response(env, b, j, t, Q, V, dq, rest, dQ, dV, g, 0.0)
+    for i in range(q.shape[0]):
+        r[i] = dp[i] - dV[i] + 0.5*h*dQ[i]
+    solve_matrix(env, work[7], work[8], r)
+    for i in range(q.shape[0]):
+        dV[i] = r[i]
+        dQ[i] = dq[i] + 0.5*h*dV[i]
+        q[i] += h*V[i]
+        p[i] = Lv[i] + 0.5*h*Lq[i]
+        dq[i] += h*dV[i]
+        dp[i] = 0.0
+        rest[i] = 0.0
+    response(env, b, j, t, Q, V, dQ, dV, rest, dp, g, -env.clock[1])
+    for i in range(q.shape[0]):
+        dp[i] += 0.5*h*rest[i]
+    return residual
+
+
+@kernel
+def adjoint_step(env: Environment, b: int, k: int, x: ndarray, y: ndarray, lq: ndarray, lp: ndarray, g: ndarray, work: Any) -> None:
+    """The transposed derivative of the step k -> k+1 from x to y, applied to (lq, lp); g += its part for theta."""
+    V, Q, mu, first, second = work[0], work[1], work[4], work[5], work[6]
+    h, t = env.clock[1], middle_time(env, k)
+    for i in range(x.shape[0]):
+        V[i] = (y[i] - x[i])/h
+        Q[i] = 0.5*(x[i] + y[i])
+        mu[i] = 0.5*h*lp[i]
+        first[i] = 0.0
+        second[i] = 0.0
+    response(env, b, k, t, Q, V, mu, lp, first, second, g, 1.0)  # through p_{k+1} = L_v + h/2 L_q
+    newton_matrix(env, b, k, -h, work)
+    for i in range(x.shape[0]):
+        mu[i] = second[i] + h*lq[i] + 0.5*h*first[i]
+        lq[i] += first[i]
+        first[i] = 0.0
+        second[i] = 0.0
+    solve_matrix(env, work[7], work[8], mu)
+    for i in range(x.shape[0]):
+        lp[i] = mu[i]
+        work[9][i] = -0.5*h*mu[i]
+    response(env, b, k, t, Q, V, work[9], mu, first, second, g, -1.0)  # through Newton's equation
+    for i in range(x.shape[0]):
+        lq[i] -= first[i]
+
+
+@kernel
+def node_velocity(env: Environment, b: int, j: int, q: ndarray, p: ndarray, v: ndarray, work: Any) -> Any:
+    """Newton for v with p = L_v(q, v); v is the guess; returns 0, or the residual where it did not converge."""
+    unused, Lv, r, A = work[2], work[3], work[4], work[7]
+    t, before, residual = node_time(env, j), np.inf, 0.0
+    for _ in range(50):
+        for i in range(q.shape[0]):
+            Lv[i] = 0.0
+        gradient(env, b, j, t, q, v, unused, Lv)
+        for i in range(q.shape[0]):
+            r[i] = p[i] - Lv[i]
+        residual = largest(r)
+        A[:] = 0.0
+        hessian(env, b, j, t, q, v, 0.0, 0.0, 0.0, 1.0, A)
+        factorise_matrix(env, A, work[8], q.shape[0])
+        solve_matrix(env, A, work[8], r)
+        change = largest(r)
+        if not change < np.inf:
+            return np.inf
+        for i in range(q.shape[0]):
+            v[i] += r[i]
+        if change <= 1e-13*largest(v) or (change >= 0.5*before and residual <= 1e-11*largest(p)):
+            return 0.0
+        before = change
+    return max(residual, 1e-300)
+
+
+@kernel
+def middle(x: ndarray, y: ndarray, h: Any, work: Any) -> None:
+    """Q and V of an interval."""
+    for i in range(x.shape[0]):
+        work[0][i] = (y[i] - x[i])/h
+        work[1][i] = 0.5*(x[i] + y[i])
+        work[2][i] = 0.0
+        work[3][i] = 0.0
+
+
+@kernel
+def interval_action(env: Environment, b: int, k: int, x: ndarray, y: ndarray, work: Any) -> Any:
+    """L_d(x, y)."""
+    middle(x, y, env.clock[1], work)
+    return env.clock[1]*lagrangian(env, b, k, middle_time(env, k), work[1], work[0])
+
+
+@kernel
+def interval(env: Environment, b: int, k: int, x: ndarray, y: ndarray, D1: ndarray, D2: ndarray, work: Any) -> None:
+    """D1 += D_1 L_d(x, y), D2 += D_2 L_d(x, y)."""
+    h, Lq, Lv = env.clock[1], work[2], work[3]
+    middle(x, y, h, work)
+    gradient(env, b, k, middle_time(env, k), work[1], work[0], Lq, Lv)
+    for i in range(x.shape[0]):
+        D1[i] += 0.5*h*Lq[i] - Lv[i]
+        D2[i] += 0.5*h*Lq[i] + Lv[i]
+
+
+@kernel
+def interval_hessian(
+    env: Environment, b: int, k: int, x: ndarray, y: ndarray, H11: ndarray, H12: ndarray, H22: ndarray, work: Any
+) -> None:
+    """The blocks D_11, D_12, D_22 of L_d, flat, added."""
+    h, t = env.clock[1], middle_time(env, k)
+    middle(x, y, h, work)
+    hessian(env, b, k, t, work[1], work[0], 0.25*h, -0.5, -0.5, 1.0/h, H11)
+    hessian(env, b, k, t, work[1], work[0], 0.25*h, 0.5, -0.5, -1.0/h, H12)
+    hessian(env, b, k, t, work[1], work[0], 0.25*h, 0.5, 0.5, 1.0/h, H22)
+
+
+@kernel
+def interval_parameters(env: Environment, b: int, k: int, x: ndarray, y: ndarray, g: ndarray, weight: Any, work: Any) -> None:
+    """g += weight d_theta L_d(x, y)."""
+    middle(x, y, env.clock[1], work)
+    parameters(env, b, k, middle_time(env, k), work[1], work[0], g, weight*env.clock[1])
+
+
+@kernel
+def interval_response(
+    env: Environment, b: int, k: int, x: ndarray, y: ndarray, dx: ndarray, dy: ndarray, g: ndarray, weight: Any, work: Any
+) -> None:
+    """g += weight d_theta (D_1 L_d dx + D_2 L_d dy)."""
+    h, dV, dQ = env.clock[1], work[5], work[6]
+    middle(x, y, h, work)
+    for i in range(x.shape[0]):
+        dV[i] = (dy[i] - dx[i])/h
+        dQ[i] = 0.5*(dx[i] + dy[i])
+    response(env, b, k, middle_time(env, k), work[1], work[0], dQ, dV, work[2], work[3], g, weight*h)

@@ -1,0 +1,195 @@
+"""Störmer-Verlet: the trapezoidal rule on the action.
+
+    L_d(x, y) = h/2 [L(x, v, t_k) + L(y, v, t_k + h)],   v = (y - x)/h
+
+for L = sum of m_i v_i^2/2 - V(q, t) with constant masses, where it is explicit:
+
+    p_k     = -D_1 L_d = m v + h/2 V_q(x, t_k)          (solved for y)
+    p_{k+1} = +D_2 L_d = m v - h/2 V_q(y, t_k + h)
+
+Order 2, symmetric, stable for h times the largest frequency below 2. Going back is going on with -h and
+the time labels exchanged. Source: Marsden and West, Acta Numerica 10 (2001), section 2.3.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy import ndarray
+
+from ..compiler.contract import (
+    Environment, force, force_response, hessian, lagrangian, mass, mass_parameters, potential_parameters,
+)  # fmt: skip
+from ..compiler.kernel import kernel
+from .common import node_time
+
+ORDER, EXPLICIT, SYMMETRIC, LABELS = 2, True, True, "nodes"
+
+
+@kernel
+def new_work(env: Environment, q: ndarray) -> Any:
+    """Masses, force, its response, velocity, and two vectors to spare."""
+    return np.zeros_like(q), np.zeros_like(q), np.zeros_like(q), np.zeros_like(q), np.zeros_like(q), np.zeros_like(q)
+
+
+@kernel
+def prepare(env: Environment, b: int, q: ndarray, guess: ndarray, work: Any) -> None:
+    """What a sample needs once: its masses. An explicit method has no use for a guess of the velocity."""
+    m = work[0]
+    m[:] = 0.0
+    mass(env, b, m)
+
+
+@kernel
+def finish(guess: ndarray, work: Any) -> None:
+    """Nothing to keep for the next block of steps."""
+
+
+@kernel
+def start(env: Environment, b: int, j: int, q: ndarray, work: Any) -> None:
+    """The force at the node where a run of steps begins."""
+    F = work[1]
+    F[:] = 0.0
+    force(env, b, j, node_time(env, j), q, F)
+
+
+@kernel
+def step(env: Environment, b: int, here: int, there: int, q: ndarray, p: ndarray, work: Any) -> Any:
+    """Kick, drift, kick from node ``here`` to its neighbour ``there``; returns a residual, here 0."""
+    m, F = work[0], work[1]
+    h = (there - here)*env.clock[1]
+    for i in range(q.shape[0]):
+        p[i] += 0.5*h*F[i]
+        q[i] += h*p[i]/m[i]
+        F[i] = 0.0
+    force(env, b, there, node_time(env, there), q, F)
+    for i in range(q.shape[0]):
+        p[i] += 0.5*h*F[i]
+    return 0.0
+
+
+@kernel
+def linear_start(env: Environment, b: int, j: int, q: ndarray, dq: ndarray, g: ndarray, work: Any) -> None:
+    """As ``start``, with the response of the force to dq; half a step's weight of this node enters g."""
+    F, dF = work[1], work[2]
+    F[:] = 0.0
+    dF[:] = 0.0
+    force_response(env, b, j, node_time(env, j), q, dq, F, dF, g, -0.5*env.clock[1])
+
+
+@kernel
+def linear_step(
+    env: Environment, b: int, here: int, there: int, q: ndarray, p: ndarray, dq: ndarray, dp: ndarray,
+    g: ndarray, last: bool, work: Any,
+) -> Any:  # fmt: skip
+    """A step and its linear response; g += d_theta of -L_d along (dq, dp), node by node."""
+    m, F, dF, v = work[0], work[1], work[2], work[3]
+    h = (there - here)*env.clock[1]
+    for i in range(q.shape[0]):
+        p[i] += 0.5*h*F[i]
+        dp[i] += 0.5*h*dF[i]
+        q[i] += h*p[i]/m[i]
+        dq[i] += h*dp[i]/m[i]
+        v[i] = p[i]*dp[i]/(m[i]*m[i])
+        F[i] = 0.0
+        dF[i] = 0.0
+    mass_parameters(env, b, v, g, -env.clock[1])
+    weight = -0.5*env.clock[1] if last else -env.clock[1]
+    force_response(env, b, there, node_time(env, there), q, dq, F, dF, g, weight)
+    for i in range(q.shape[0]):
+        p[i] += 0.5*h*F[i]
+        dp[i] += 0.5*h*dF[i]
+    return 0.0
+
+
+@kernel
+def adjoint_step(env: Environment, b: int, k: int, x: ndarray, y: ndarray, lq: ndarray, lp: ndarray, g: ndarray, work: Any) -> None:
+    """The transposed derivative of the step k -> k+1 from x to y, applied to (lq, lp); g += its part for theta."""
+    m, F, dF, v = work[0], work[1], work[2], work[3]
+    h = env.clock[1]
+    F[:] = 0.0
+    dF[:] = 0.0
+    force_response(env, b, k + 1, node_time(env, k + 1), y, lp, F, dF, g, 0.5*h)
+    for i in range(x.shape[0]):
+        lq[i] += 0.5*h*dF[i]
+        v[i] = -(y[i] - x[i])/m[i]*lq[i]
+        lp[i] += h*lq[i]/m[i]
+        dF[i] = 0.0
+    mass_parameters(env, b, v, g, 1.0)
+    force_response(env, b, k, node_time(env, k), x, lp, F, dF, g, 0.5*h)
+    for i in range(x.shape[0]):
+        lq[i] += 0.5*h*dF[i]
+
+
+@kernel
+def node_velocity(env: Environment, b: int, j: int, q: ndarray, p: ndarray, v: ndarray, work: Any) -> Any:
+    """v with p = L_v(q, v); returns a residual, here 0."""
+    for i in range(q.shape[0]):
+        v[i] = p[i]/work[0][i]
+    return 0.0
+
+
+@kernel
+def interval_action(env: Environment, b: int, k: int, x: ndarray, y: ndarray, work: Any) -> Any:
+    """L_d(x, y)."""
+    v, h = work[3], env.clock[1]
+    for i in range(x.shape[0]):
+        v[i] = (y[i] - x[i])/h
+    begin = lagrangian(env, b, k, node_time(env, k), x, v)
+    return 0.5*h*(begin + lagrangian(env, b, k + 1, node_time(env, k + 1), y, v))
+
+
+@kernel
+def interval(env: Environment, b: int, k: int, x: ndarray, y: ndarray, D1: ndarray, D2: ndarray, work: Any) -> None:
+    """D1 += D_1 L_d(x, y), D2 += D_2 L_d(x, y)."""
+    m, F = work[0], work[1]
+    h = env.clock[1]
+    F[:] = 0.0
+    force(env, b, k, node_time(env, k), x, F)
+    for i in range(x.shape[0]):
+        D1[i] += 0.5*h*F[i] - m[i]*(y[i] - x[i])/h
+        F[i] = 0.0
+    force(env, b, k + 1, node_time(env, k + 1), y, F)
+    for i in range(x.shape[0]):
+        D2[i] += 0.5*h*F[i] + m[i]*(y[i] - x[i])/h
+
+
+@kernel
+def interval_hessian(
+    env: Environment, b: int, k: int, x: ndarray, y: ndarray, H11: ndarray, H12: ndarray, H22: ndarray, work: Any
+) -> None:
+    """The blocks D_11, D_12, D_22 of L_d, flat, added."""
+    m, v = work[0], work[3]
+    h, d = env.clock[1], x.shape[0]
+    v[:] = 0.0
+    hessian(env, b, k, node_time(env, k), x, v, 0.5*h, 0.0, 0.0, 0.0, H11)
+    hessian(env, b, k + 1, node_time(env, k + 1), y, v, 0.5*h, 0.0, 0.0, 0.0, H22)
+    for i in range(d):
+        H11[i*d + i] += m[i]/h
+        H22[i*d + i] += m[i]/h
+        H12[i*d + i] -= m[i]/h
+
+
+@kernel
+def interval_parameters(env: Environment, b: int, k: int, x: ndarray, y: ndarray, g: ndarray, weight: Any, work: Any) -> None:
+    """g += weight d_theta L_d(x, y)."""
+    v, h = work[3], env.clock[1]
+    for i in range(x.shape[0]):
+        v[i] = 0.5*((y[i] - x[i])/h)**2
+    mass_parameters(env, b, v, g, weight*h)
+    potential_parameters(env, b, k, node_time(env, k), x, g, weight*0.5*h)
+    potential_parameters(env, b, k + 1, node_time(env, k + 1), y, g, weight*0.5*h)
+
+
+@kernel
+def interval_response(
+    env: Environment, b: int, k: int, x: ndarray, y: ndarray, dx: ndarray, dy: ndarray, g: ndarray, weight: Any, work: Any
+) -> None:
+    """g += weight d_theta (D_1 L_d dx + D_2 L_d dy)."""
+    F, dF, v, h = work[1], work[2], work[3], env.clock[1]
+    for i in range(x.shape[0]):
+        v[i] = (y[i] - x[i])*(dy[i] - dx[i])/(h*h)
+    mass_parameters(env, b, v, g, weight*h)
+    force_response(env, b, k, node_time(env, k), x, dx, F, dF, g, weight*0.5*h)
+    force_response(env, b, k + 1, node_time(env, k + 1), y, dy, F, dF, g, weight*0.5*h)

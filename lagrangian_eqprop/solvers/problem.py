@@ -1,0 +1,224 @@
+"""A problem: a system with its method, grid, costs and values, checked and laid out for the kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import sympy as sp
+
+from ..boundary import check_width
+from ..compiler.build import Build, build
+from ..compiler.contract import Environment
+from ..errors import invalid
+from ..grid import Grid
+from ..methods import Method, choose
+from ..methods.sparsity import sparse_pattern
+from ..symbols.cost import BoundCosts, Cost
+from ..symbols.definition import Definition, lookup
+from .signals import Signal, Signals
+
+_BLOCK = 2**17  # values of a state kept at once while stepping
+
+
+class Problem:
+    """Everything about a question that is not its boundary condition.
+
+    Parameters
+    ----------
+    system, grid
+        The definition and the time grid.
+    costs : sequence of Cost
+        Empty for a trajectory alone.
+    targets, inputs, parameters : mapping
+        Values by Symbol or name.
+    method : str or None
+        The method asked for.
+    compiled : bool
+        False for plain Python.
+    kernels : sequence of functions
+        The solvers' kernels, added to the method's.
+    """
+
+    def __init__(
+        self,
+        system: Definition,
+        grid: Grid,
+        costs: Sequence[Cost] = (),
+        *,
+        targets: Mapping[Any, Any] | None = None,
+        inputs: Mapping[Any, Any] | None = None,
+        parameters: Mapping[Any, Any] | None = None,
+        method: str | None = None,
+        compiled: bool = True,
+        kernels: Sequence[Callable] = (),
+    ) -> None:
+        if not isinstance(grid, Grid):
+            raise invalid("grid", "a lep.Grid", type(grid).__name__)
+        for cost in costs:
+            if not isinstance(cost, Cost):
+                raise invalid("cost", "a lep.Cost or a list of them", type(cost).__name__)
+            if cost.weights is not None and len(cost.weights) != grid.steps + 1:
+                raise invalid("weights of the cost", f"of shape ({grid.steps + 1},)", f"shape {cost.weights.shape}")
+        self.system, self.grid, self.costs = system, grid, tuple(costs)
+        self.bound = _bind(system, self.costs)
+        self.method: Method = choose(system, method)
+        self.compiled = compiled
+        self.built: Build = build(
+            system, self.bound.terms, self.bound.digest, self.method.name,
+            (*self.method.kernels, *kernels), self.method.explicit, compiled,
+        )  # fmt: skip
+        self.module: ModuleType = self.built.module
+        self._read_parameters(parameters or {})
+        self._read_signals(inputs or {}, targets or {})
+        self.index, self.index_layout, self.slots, self.pattern = _tables(self)
+
+    # ------------------------------------------------------------------ values
+    def _read_parameters(self, given: Mapping[Any, Any]) -> None:
+        defaults = self.bound.parameters
+        values = dict(defaults)
+        for key, value in given.items():
+            symbol = lookup(key, defaults, "parameters")
+            name = f"parameters[{symbol.name}]"
+            try:
+                array = np.array(value, float)
+            except (TypeError, ValueError) as error:
+                raise invalid(name, "numbers", repr(value)) from error
+            shape = defaults[symbol].shape
+            if array.shape != shape and array.shape[1:] != shape or array.ndim > len(shape) + 1:
+                raise invalid(name, f"of shape {shape}, or one more leading axis for a batch", f"shape {array.shape}")
+            if not np.isfinite(array).all():
+                raise invalid(name, "finite", "nan or inf")
+            values[symbol] = array
+        self.values: dict[sp.Symbol, np.ndarray] = values
+        self.theta_layout = np.zeros((len(values), 3), np.int64)
+        offset = 0
+        for row, (symbol, value) in zip(self.theta_layout, values.items(), strict=True):
+            shape = defaults[symbol].shape
+            batched = value.ndim > len(shape)
+            row[:] = offset, int(np.prod(shape)) if batched else 0, 1 if shape else 0
+            offset += value.size
+        self.theta = np.concatenate([v.ravel() for v in values.values()]) if values else np.zeros(0)
+
+    def _read_signals(self, inputs: Mapping[Any, Any], targets: Mapping[Any, Any]) -> None:
+        given = {lookup(key, self.system.inputs, "inputs"): value for key, value in inputs.items()}
+        signals = []
+        for number, symbol in enumerate(self.system.inputs):
+            if symbol not in given:
+                raise invalid(f"inputs[{symbol.name}]", "given", "nothing")
+            places = None if self.system.single else self.system.width(number)
+            signals.append(Signal(f"inputs[{symbol.name}]", given[symbol], places, False, self.grid))
+        declared = [symbol for symbol, _ in self.bound.targets]
+        wanted = {lookup(key, declared, "targets"): value for key, value in targets.items()}
+        aims = []
+        for symbol, number in self.bound.targets:
+            if symbol not in wanted:
+                raise invalid(f"targets[{symbol.name}]", "given", "nothing")
+            cost, term = self.costs[number], self.bound.terms[number]
+            places = None if cost.single else term.places.count
+            aims.append(Signal(f"targets[{symbol.name}]", wanted[symbol], places, cost.when == "end", self.grid))
+        self.inputs = Signals(signals, self.method.labels)
+        self.node_inputs = Signals(signals, "nodes")
+        self.targets = Signals(aims, "nodes")
+
+    def batch_of(self, states: Mapping[str, np.ndarray | None], axes: int = 1) -> int | None:
+        """The batch that states, parameters, inputs and targets agree on; None where none has one."""
+        sizes: dict[str, int] = {}
+        for name, state in states.items():
+            if state is not None:
+                check_width(name, state, self.system.size)
+                if state.ndim > axes:
+                    sizes[name] = len(state)
+        for symbol, value in self.values.items():
+            if value.ndim > self.bound.parameters[symbol].ndim:
+                sizes[f"parameters[{symbol.name}]"] = len(value)
+        for signal in (*self.inputs.signals, *self.targets.signals):
+            if signal.batch is not None:
+                sizes[signal.name] = signal.batch
+        lengths = {length for length in sizes.values() if length != 1} or set(sizes.values())
+        if len(lengths) > 1:
+            raise invalid("the batch axis", "of one length everywhere", ", ".join(f"{k}: {n}" for k, n in sizes.items()))
+        return lengths.pop() if lengths else None
+
+    # ------------------------------------------------------------------ what kernels read
+    def blocks(self, width: int) -> list[tuple[int, int]]:
+        """(first, count) of blocks of steps whose states of ``width`` values fit a small buffer."""
+        length = int(min(1024, max(16, _BLOCK // max(width, 1))))
+        return [(k, min(length, self.grid.steps - k)) for k in range(0, self.grid.steps, length)]
+
+    def env(self, first: int, count: int, theta: np.ndarray | None = None, labels: str = "method") -> Environment:
+        """The environment of the nodes first..first+count, inputs at the method's labels or at nodes."""
+        steps = count + (labels == "nodes" or self.method.labels == "nodes")
+        inputs, input_layout = (self.node_inputs if labels == "nodes" else self.inputs).block(first, steps)
+        targets, target_layout = self.targets.block(first, count + 1)
+        return Environment(
+            self.theta if theta is None else theta, self.theta_layout, inputs, input_layout, targets, target_layout,
+            self.weights(first, count + 1), self.index, self.index_layout, self.slots, self.pattern,
+            np.array([self.grid.start + first*self.grid.step, self.grid.step]),
+        )  # fmt: skip
+
+    def weights(self, first: int, count: int) -> np.ndarray:
+        """The quadrature weights of the costs at nodes, shape (costs, count)."""
+        rows = np.full((len(self.costs), count), self.grid.step)
+        last = self.grid.steps - first
+        for row, cost in zip(rows, self.costs, strict=True):
+            if cost.weights is not None:
+                row[:] = cost.weights[first : first + count]
+            elif cost.when == "end":
+                row[:] = 0.0
+                row[last : last + 1] = 1.0
+            else:
+                row[: 1 if first == 0 else 0] *= 0.5
+                row[last : last + 1] *= 0.5
+        return rows
+
+    def shaped(self, g: np.ndarray, batch: int | None, divisor: int) -> dict[sp.Symbol, np.ndarray]:
+        """A flat gradient as arrays of the parameters' shapes, each divided by the number of samples."""
+        result = {}
+        for (symbol, value), row in zip(self.values.items(), self.theta_layout, strict=True):
+            result[symbol] = g[row[0] : row[0] + value.size].reshape(value.shape) / divisor
+        return result
+
+    def coordinate_name(self, index: int) -> str:
+        """How messages call a coordinate."""
+        return self.system.coordinates[index].func.__name__ if self.system.single else f"coordinate {index}"
+
+    def each_block(self, width: int, backwards: bool = False) -> Iterator[tuple[int, int]]:
+        """The blocks in the order in which they are passed."""
+        blocks = self.blocks(width)
+        return iter(blocks[::-1] if backwards else blocks)
+
+
+def _bind(system: Definition, costs: tuple[Cost, ...]) -> BoundCosts:
+    """Costs read for this system; kept with it, since training asks again and again."""
+    kept: dict = system.__dict__.setdefault("_bound_costs", {})
+    key = tuple(map(id, costs))
+    if key not in kept or any(a is not b for a, b in zip(kept[key].costs, costs, strict=True)):
+        kept[key] = BoundCosts(system, costs)
+    return kept[key]
+
+
+def _tables(problem: Problem) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Index tables of all terms, their layout, and the sparse pattern where the method needs one."""
+    terms = [term.places for term in (*problem.system.terms, *problem.bound.terms)]
+    layout = np.zeros((len(terms), 4), np.int64)
+    offset = 0
+    for row, places in zip(layout, terms, strict=True):
+        row[:3] = offset, places.shape[0], places.shape[-1]
+        offset += places.table.size
+    index = np.concatenate([places.table.ravel() for places in terms])
+    pattern, slots, offsets = _pattern(problem.system, problem.method.explicit)
+    layout[: len(offsets), 3] = offsets
+    return index, layout, slots, pattern
+
+
+def _pattern(system: Definition, explicit: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    if explicit:
+        nothing = np.zeros(0, np.int64)
+        return nothing, nothing, nothing
+    if "_pattern" not in system.__dict__:
+        system.__dict__["_pattern"] = sparse_pattern([term.places for term in system.terms], system.size)
+    return system.__dict__["_pattern"]
+

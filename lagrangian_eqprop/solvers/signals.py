@@ -1,0 +1,100 @@
+"""Inputs and targets in time: arrays and callables, laid out for the kernels.
+
+The number of axes decides what they mean, never a length: with places, (time,), (time, place) or (batch,
+time, place); without, (time,) or (batch, time). A terminal quantity has no time axis.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..errors import invalid
+from ..grid import Grid
+
+
+class Signal:
+    """One input or target."""
+
+    def __init__(self, name: str, value: Any, places: int | None, terminal: bool, grid: Grid) -> None:
+        self.name, self.places, self.terminal, self.grid = name, places, terminal, grid
+        self.function: Callable[[np.ndarray], Any] | None = value if callable(value) else None
+        given = value
+        if self.function is not None:  # its axes are those of its value; look at one time to learn the batch
+            last = grid.times(grid.steps if terminal else 0, 1)
+            given = self._call(last)
+            self.array = self._axes(given, 1)
+        else:
+            self.array = self._axes(given, grid.steps + 1)
+
+    @property
+    def batch(self) -> int | None:
+        """The length of its batch axis, None without one."""
+        return None if self.array.shape[0] == 1 and not self._batched else self.array.shape[0]
+
+    def _call(self, times: np.ndarray) -> np.ndarray:
+        assert self.function is not None
+        value = np.asarray(self.function(times))
+        return value[..., 0] if self.terminal and value.ndim and value.shape[-1] == 1 else value
+
+    def _axes(self, value: Any, labels: int) -> np.ndarray:
+        """(batch or 1, labels or 1, places or 1), finite."""
+        try:
+            array = np.asarray(value, float)
+        except (TypeError, ValueError) as error:
+            raise invalid(self.name, "a number, an array or a callable of the times", repr(value)) from error
+        time = () if self.terminal else ("time",)
+        place = () if self.places is None else ("place",)
+        forms = {0: (), len(time + place) + 1: ("batch", *time, *place)}
+        forms.update({1: time or place or ("batch",), len(time + place): (*time, *place)} if time + place else {1: ("batch",)})
+        if array.ndim not in forms:
+            shapes = ", ".join("(" + ", ".join(form) + ")" for form in sorted(forms.values(), key=len) if form)
+            raise invalid(self.name, f"a scalar or with axes {shapes}", f"shape {array.shape}")
+        form = forms[array.ndim]
+        lengths = {"time": labels, "place": self.places}
+        for axis, length in zip(form, array.shape, strict=True):
+            if axis in lengths and length not in (1, lengths[axis]):
+                raise invalid(self.name, f"of length {lengths[axis]} or 1 along its {axis} axis", f"shape {array.shape}")
+        if not np.isfinite(array).all():
+            raise invalid(self.name, "finite", "nan or inf")
+        self._batched = "batch" in form
+        return array.reshape([array.shape[form.index(a)] if a in form else 1 for a in ("batch", "time", "place")])
+
+    def labelled(self, first: int, count: int, labels: str) -> np.ndarray:
+        """Its values at ``count`` labels from ``first`` on, at nodes or at the middles of intervals."""
+        if self.function is not None and not self.terminal:
+            times = self.grid.times(first, count, 0.5 if labels == "middles" else 0.0)
+            return self._axes(self._call(times), count)
+        if self.array.shape[1] == 1:
+            return self.array
+        if labels == "middles":  # arrays are linear between nodes
+            part = self.array[:, first : first + count + 1]
+            return 0.5*(part[:, :-1] + part[:, 1:])
+        return self.array[:, first : first + count]
+
+
+class Signals:
+    """All inputs, or all targets, of a problem."""
+
+    def __init__(self, signals: Sequence[Signal], labels: str) -> None:
+        self.signals, self.labels = list(signals), labels
+        self.constant = all(s.function is None and s.array.shape[1] == 1 for s in self.signals)
+        self._kept: tuple[np.ndarray, np.ndarray] | None = None
+
+    def block(self, first: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """The flat buffer and the layout (offset, strides of sample, label and place) of a block of labels."""
+        if self._kept is not None:
+            return self._kept
+        parts = [signal.labelled(first, count, self.labels) for signal in self.signals]
+        layout = np.zeros((len(parts), 4), np.int64)
+        offset = 0
+        for row, part in zip(layout, parts, strict=True):
+            b, labels, places = part.shape
+            row[:] = offset, labels*places if b > 1 else 0, places if labels > 1 else 0, 1 if places > 1 else 0
+            offset += part.size
+        flat = np.concatenate([part.ravel() for part in parts]) if parts else np.zeros(0)
+        if self.constant:
+            self._kept = flat, layout
+        return flat, layout

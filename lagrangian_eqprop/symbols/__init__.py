@@ -1,0 +1,1 @@
+"""What users write: terms, systems and costs as sympy expressions, checked and read into graphs."""

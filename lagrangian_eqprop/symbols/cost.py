@@ -1,0 +1,124 @@
+"""Costs: what a trajectory is judged by, and what nudges it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import sympy as sp
+
+from ..errors import invalid
+from .definition import Definition, _default
+from .graph import Graph
+from .terms import LocalTerm, check_names, local_term, places_of
+
+
+class Cost:
+    """A cost density c(q, t) and where and when it counts: J = sum over nodes of w_k c(q_k, t_k).
+
+    Parameters
+    ----------
+    expression : sympy expression
+        In coordinates, targets, the time, and parameters of the cost or of the system. The logarithm of a
+        sum of exponentials (a softmax over several coordinates) is computed with its maximum subtracted.
+    targets : sequence of Symbol
+        Quantities the outcome is compared with, given with each call.
+    on, at : as for Term
+        Local coordinates and the places of a network where the cost applies; places are summed. Without
+        them the expression is in the system's own coordinates.
+    parameters : mapping of Symbol to array_like
+        Trainable parameters of the cost (a readout) and their defaults.
+    when : "path" or "end"
+        Weights: the trapezoidal rule (step, half of it at both ends), or 1 at the last node alone.
+    weights : array_like, shape (N+1,), optional
+        Replaces them.
+    """
+
+    def __init__(
+        self,
+        expression: Any,
+        targets: Sequence[Any] = (),
+        *,
+        on: Sequence[Any] | None = None,
+        at: Any = None,
+        parameters: Mapping[Any, Any] | None = None,
+        when: str = "path",
+        weights: Any = None,
+    ) -> None:
+        if when not in ("path", "end"):
+            raise invalid("when", "'path' or 'end'", repr(when))
+        if (on is None) != (at is None):
+            raise invalid("at", "given together with on", "one of the two")
+        parameters = dict(parameters or {})
+        check_names({"targets of the cost": targets, "parameters of the cost": parameters})
+        self.expression = expression
+        self.targets = tuple(targets)
+        self.on = None if on is None else (tuple(on) if isinstance(on, (list, tuple)) else (on,))
+        self.at = at
+        self.parameters = {symbol: _default(symbol, value) for symbol, value in parameters.items()}
+        self.when = when
+        self.weights = None
+        if weights is not None:
+            self.weights = np.array(weights, float)
+            if self.weights.ndim != 1 or not np.isfinite(self.weights).all():
+                raise invalid("weights", "finite, of shape (N+1,)", f"shape {self.weights.shape}")
+
+    @property
+    def single(self) -> bool:
+        """Whether targets have no place axis."""
+        return self.at is None
+
+    def __repr__(self) -> str:
+        return f"Cost({self.expression}, when={self.when!r})"
+
+
+class BoundCosts:
+    """Costs read for one system: their terms, targets and the parameters of system and costs together."""
+
+    def __init__(self, system: Definition, costs: Sequence[Cost]) -> None:
+        self.costs = tuple(costs)
+        self.parameters: dict[sp.Symbol, np.ndarray] = dict(system.parameters)
+        for cost in costs:
+            check_names({"inputs": system.inputs, "targets": cost.targets, "parameters": {**system.parameters, **cost.parameters}})
+            for symbol, value in cost.parameters.items():
+                if symbol in self.parameters and not np.array_equal(self.parameters[symbol], value):
+                    raise invalid(f"parameters[{symbol.name}] of the cost", "declared once, with one default", "two")
+                self.parameters[symbol] = value
+        order = {symbol: index for index, symbol in enumerate(self.parameters)}
+        self.targets: list[tuple[sp.Symbol, int]] = []  # symbol and the number of its cost
+        self.terms: tuple[LocalTerm, ...] = ()
+        for number, cost in enumerate(costs):
+            where = "the cost" if len(costs) == 1 else f"cost {number}"
+            if cost.on is None and not system.single:
+                raise invalid(f"on of {where}", "given with at for a network of terms", "None")
+            on = system.coordinates if cost.on is None else cost.on
+            at = np.arange(system.size)[None] if cost.on is None else cost.at
+            if cost.on is None:  # a cost need not look at every coordinate
+                used = getattr(cost.expression, "atoms", lambda *_: set())(sp.core.function.AppliedUndef)
+                kept = [k for k, x in enumerate(on) if x in used] or [0]
+                on, at = tuple(on[k] for k in kept), np.array([kept])
+            places = places_of(at, len(on), system.size, where)
+            declared = {symbol: ("p", index) for symbol, index in order.items()}
+            for symbol in cost.targets:
+                declared[symbol] = ("y", len(self.targets))
+                self.targets.append((symbol, number))
+            term = local_term(cost.expression, on, places, declared, where, Graph())
+            self._check(cost, term, where, order)
+            self.terms += (term,)
+        self.digest = "\n".join(f"{t.places.kind}:{t.size}\n{t.graph.digest([t.root])}" for t in self.terms)
+
+    def _check(self, cost: Cost, term: LocalTerm, where: str, order: Mapping[sp.Symbol, int]) -> None:
+        if term.indices("v"):
+            raise invalid(where, "a function of coordinates, targets and time", "a velocity in it")
+        used = {self.targets[index][0] for index in term.indices("y")}
+        for symbol in cost.targets:
+            if symbol not in used:
+                raise ValueError(f"targets of {where} must be used by its expression; {symbol.name!r} is not")
+        for symbol, index in order.items():
+            shape = self.parameters[symbol].shape
+            if index in term.indices("p"):
+                if shape not in ((), term.places.shape):
+                    raise invalid(f"parameters[{symbol.name}]", f"a scalar or of shape {term.places.shape} in {where}", f"{shape}")
+            elif symbol in cost.parameters:
+                raise ValueError(f"parameters of {where} must be used by its expression; {symbol.name!r} is not")

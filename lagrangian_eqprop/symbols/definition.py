@@ -1,0 +1,182 @@
+"""A system's definition: its terms, parameters and inputs, checked once and never changed."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import sympy as sp
+
+from .graph import Graph
+from ..errors import invalid, unknown
+from . import views
+from .terms import LocalTerm, Term, check_names, local_term, places_of
+
+
+class Definition:
+    """A Lagrangian as a sum of terms, with its parameters and inputs.
+
+    Parameters
+    ----------
+    lagrangian : sympy expression, or sequence of Term
+        One expression in ``coordinates``, or the terms of a network of ``size`` coordinates.
+    coordinates : sequence of sympy functions of time, optional
+        The generalised coordinates of an expression, in the order of every array's last axis.
+    size : int, optional
+        The number of coordinates of a network of terms.
+    parameters : mapping of Symbol to array_like
+        Trainable quantities and their default values: scalars, or one value a place of a term.
+    inputs : sequence of Symbol
+        Quantities driven from outside, not trained.
+    name : str
+        How messages call the system.
+
+    Raises
+    ------
+    ValueError
+        If a symbol is not declared, not used or declared twice, an index is out of range, or a shape
+        does not fit. The message names the argument.
+    """
+
+    def __init__(
+        self,
+        lagrangian: Any,
+        coordinates: Sequence[Any] | None = None,
+        *,
+        size: int | None = None,
+        parameters: Mapping[Any, Any] | None = None,
+        inputs: Sequence[Any] = (),
+        name: str = "system",
+    ) -> None:
+        self.name = str(name)
+        parameters = dict(parameters or {})
+        check_names({"parameters": parameters, "inputs": inputs})
+        self.parameters: dict[sp.Symbol, np.ndarray] = {s: _default(s, v) for s, v in parameters.items()}
+        self.inputs: tuple[sp.Symbol, ...] = tuple(inputs)
+        self.single = coordinates is not None
+        if self.single:
+            if size is not None or isinstance(lagrangian, (list, tuple)):
+                raise invalid("coordinates", "given with one expression, size with a list of Terms", "both")
+            self.coordinates: tuple[Any, ...] = tuple(coordinates or ())
+            if not self.coordinates:
+                raise invalid("coordinates", "a non-empty list of functions of time", repr(coordinates))
+            self.size = len(self.coordinates)
+            terms = [Term(lagrangian, on=self.coordinates, at=np.arange(self.size)[None])]
+        else:
+            if not isinstance(lagrangian, (list, tuple)) or not all(isinstance(term, Term) for term in lagrangian):
+                raise invalid("coordinates", "given with one expression (or pass a list of Terms and size)", "None")
+            if not isinstance(size, (int, np.integer)) or isinstance(size, bool) or size < 1:
+                raise invalid("size", "a positive integer, the number of coordinates", repr(size))
+            if not lagrangian:
+                raise invalid("terms", "a non-empty list", "an empty one")
+            self.coordinates = ()
+            self.size = int(size)
+            terms = list(lagrangian)
+        self.source_terms: tuple[Term, ...] = tuple(terms)
+        self.graph = Graph()
+        self.terms: tuple[LocalTerm, ...] = self._read(terms)
+        self._check_use()
+
+    def _read(self, terms: Sequence[Term]) -> tuple[LocalTerm, ...]:
+        declared: dict[sp.Symbol, tuple[str, int]] = {s: ("p", k) for k, s in enumerate(self.parameters)}
+        declared.update({s: ("u", k) for k, s in enumerate(self.inputs)})
+        shapes = [value.shape for value in self.parameters.values()]
+        symbols = list(self.parameters)
+        read = []
+        for number, term in enumerate(terms):
+            where = f"the Lagrangian of {self.name}" if self.single else f"term {number} of {self.name}"
+            on = tuple(term.on) if isinstance(term.on, (list, tuple)) else (term.on,)
+            places = places_of(term.at, len(on), self.size, where)
+            local = local_term(term.expression, on, places, declared, where, self.graph)
+            for k in local.indices("p"):
+                if shapes[k] not in ((), places.shape) or (self.single and shapes[k]):
+                    must = "a scalar" if self.single else f"a scalar or of shape {places.shape}, one value a place"
+                    raise invalid(f"parameters[{symbols[k].name}]", f"{must} in {where}", f"shape {shapes[k]}")
+            read.append(local)
+        return tuple(read)
+
+    def _check_use(self) -> None:
+        for kind, symbols, argument in (("p", self.parameters, "parameters"), ("u", self.inputs, "inputs")):
+            used = {index for term in self.terms for index in term.indices(kind)}
+            for index, symbol in enumerate(symbols):
+                if index not in used:
+                    raise ValueError(f"{argument} must be used by the Lagrangian; {symbol.name!r} is not")
+
+    def parameter(self, key: Any) -> sp.Symbol:
+        """The parameter that a Symbol or a name means."""
+        return lookup(key, self.parameters, "parameters")
+
+    def width(self, index: int) -> int:
+        """How many places an input has: the places of the terms that use it, 1 where it has no place axis."""
+        if self.single:
+            return 1
+        counts = {term.places.count for term in self.terms if index in term.indices("u")}
+        return counts.pop() if len(counts) == 1 else 1
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """What the generated code depends on; sizes and values are not in it."""
+        roots = [term.root for term in self.terms]
+        forms = " ".join(f"{term.places.kind}:{term.size}" for term in self.terms)
+        return f"{forms}\n{len(self.parameters)} {len(self.inputs)}\n{self.graph.digest(roots)}"
+
+    # ------------------------------------------------------------------ sympy views (read-only)
+    @functools.cached_property
+    def lagrangian(self) -> sp.Expr:
+        """The Lagrangian as one sympy expression (networks: small ones only)."""
+        return views.lagrangian(self)
+
+    @functools.cached_property
+    def momenta(self) -> list[sp.Expr]:
+        """The canonical momenta L_v, one a coordinate."""
+        return views.momenta(self)
+
+    @functools.cached_property
+    def equations(self) -> list[sp.Eq]:
+        """The Euler-Lagrange equations d/dt L_v - L_q = 0, one a coordinate."""
+        return views.equations(self)
+
+    @functools.cached_property
+    def mass_matrix(self) -> sp.Matrix:
+        """L_vv."""
+        return views.mass_matrix(self)
+
+    @functools.cached_property
+    def hamiltonian(self) -> sp.Expr:
+        """p v - L in coordinates and momenta, for a Lagrangian quadratic in the velocities."""
+        return views.hamiltonian(self)
+
+    def _repr_latex_(self) -> str:
+        if not self.single:
+            return rf"$\displaystyle \text{{{len(self.terms)} terms on {self.size} coordinates}}$"
+        return rf"$\displaystyle L = {sp.latex(self.lagrangian)}$"
+
+    def __repr__(self) -> str:
+        names = ", ".join(symbol.name for symbol in self.parameters)
+        return f"System({self.name!r}, {self.size} coordinates, {len(self.terms)} terms, parameters: {names or 'none'})"
+
+
+def lookup(key: Any, symbols: Any, argument: str) -> sp.Symbol:
+    """A declared symbol by itself or by its name."""
+    if isinstance(key, sp.Symbol) and key in symbols:
+        return key
+    named = {symbol.name: symbol for symbol in symbols}
+    if isinstance(key, sp.Symbol) and key.name in named:
+        raise ValueError(f"{argument}: {key.name!r} is declared with other assumptions than the symbol given")
+    name = key.name if isinstance(key, sp.Symbol) else key
+    if name not in named:
+        raise unknown(argument, str(name), named)
+    return named[name]
+
+
+def _default(symbol: Any, value: Any) -> np.ndarray:
+    try:
+        array = np.array(value, float)
+    except (TypeError, ValueError) as error:
+        raise invalid(f"parameters[{symbol.name}]", "a number or an array of numbers", repr(value)) from error
+    if not np.isfinite(array).all():
+        raise invalid(f"parameters[{symbol.name}]", "finite", "nan or inf")
+    array.setflags(write=False)
+    return array

@@ -1,0 +1,88 @@
+"""Read-only sympy views of a definition: what the textbook would write. Nothing is simplified."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import sympy as sp
+
+from ..errors import invalid
+from .terms import time_of
+
+if TYPE_CHECKING:
+    from .definition import Definition
+
+LARGEST = 64  # coordinates; a view of more would be pages long
+
+
+def coordinates(system: Definition) -> list[sp.Expr]:
+    """The coordinates: the user's own, or q_0(t), q_1(t), ... of a network."""
+    if system.single:
+        return list(system.coordinates)
+    if system.size > LARGEST:
+        raise invalid("size", f"at most {LARGEST} for a sympy view of a network", system.size)
+    time = time_of(system.terms[0].on[0], "coordinates")
+    return [sp.Function(f"q_{index}")(time) for index in range(system.size)]
+
+
+def lagrangian(system: Definition) -> sp.Expr:
+    """The sum of the terms over their places; an array parameter k becomes k_0, k_1, ..."""
+    if system.single:
+        return system.terms[0].expression
+    q = coordinates(system)
+    time = q[0].args[0]
+    total = sp.S.Zero
+    for term in system.terms:
+        arrays = [s for k, s in enumerate(system.parameters) if k in term.indices("p") and system.parameters[s].ndim]
+        inputs = [system.inputs[k] for k in term.indices("u")]
+        for place, row in zip(term.places.places(), term.places.rows_of_coordinates(), strict=True):
+            local = {x: q[index] for x, index in zip(term.on, row, strict=True)}
+            own = {s: sp.Symbol(f"{s.name}_{place}", **s.assumptions0) for s in (*arrays, *inputs)}
+            moved = {x.diff(time): local[x].diff(time) for x in term.on}
+            total += term.expression.xreplace({**moved, **local, **own})
+    return total
+
+
+def _frozen(system: Definition) -> tuple[sp.Expr, list[sp.Symbol], list[sp.Symbol], dict]:
+    """The Lagrangian in plain real symbols for coordinates and velocities, and the way back."""
+    q = coordinates(system)
+    time = q[0].args[0]
+    positions = [sp.Dummy(f"q{i}", real=True) for i in range(len(q))]
+    velocities = [sp.Dummy(f"v{i}", real=True) for i in range(len(q))]
+    forward = {x.diff(time): v for x, v in zip(q, velocities, strict=True)}
+    frozen = system.lagrangian.xreplace(forward).xreplace(dict(zip(q, positions, strict=True)))
+    back = {v: x.diff(time) for x, v in zip(q, velocities, strict=True)} | dict(zip(positions, q, strict=True))
+    return frozen, positions, velocities, back
+
+
+def momenta(system: Definition) -> list[sp.Expr]:
+    frozen, _, velocities, back = _frozen(system)
+    return [frozen.diff(v).xreplace(back) for v in velocities]
+
+
+def equations(system: Definition) -> list[sp.Eq]:
+    frozen, positions, velocities, back = _frozen(system)
+    time = coordinates(system)[0].args[0]
+    return [
+        sp.Eq(frozen.diff(v).xreplace(back).diff(time) - frozen.diff(x).xreplace(back), 0)
+        for x, v in zip(positions, velocities, strict=True)
+    ]
+
+
+def mass_matrix(system: Definition) -> sp.Matrix:
+    frozen, _, velocities, back = _frozen(system)
+    return sp.Matrix([[frozen.diff(v).diff(w).xreplace(back) for w in velocities] for v in velocities])
+
+
+def hamiltonian(system: Definition) -> sp.Expr:
+    """With L = v M v/2 + b v - V: H = (p - b) M^-1 (p - b)/2 + V, in momenta named p_<coordinate>."""
+    frozen, _, velocities, back = _frozen(system)
+    mass = sp.Matrix([[frozen.diff(v).diff(w) for w in velocities] for v in velocities])
+    if any(entry.has(*velocities) for entry in mass):
+        raise invalid("the Lagrangian", "quadratic in the velocities for a closed Hamiltonian", "another kinetic energy")
+    rest = dict.fromkeys(velocities, sp.S.Zero)
+    linear = sp.Matrix([frozen.diff(v).xreplace(rest) for v in velocities])
+    names = [x.func.__name__ for x in coordinates(system)]
+    p = sp.Matrix([sp.Symbol(f"p_{name}", real=True) for name in names]) - linear
+    kinetic = (p.T * mass.LUsolve(p))[0, 0] / 2
+    return (kinetic - frozen.xreplace(rest)).xreplace(back)

@@ -1,0 +1,145 @@
+"""The system as users meet it: a definition with everything that can be asked of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .boundary import Ends, Initial
+from .errors import invalid
+from .grid import Grid
+from .symbols.definition import Definition
+
+
+class System(Definition):
+    """A physical system given by its Lagrangian.
+
+    Takes one sympy expression and its ``coordinates``, or a list of terms and a ``size``; see
+    :class:`~lagrangian_eqprop.symbols.definition.Definition` for the arguments. Nothing that is asked of a
+    system changes it.
+
+    Examples
+    --------
+    >>> import sympy as sp
+    >>> from sympy.physics.mechanics import dynamicsymbols
+    >>> import lagrangian_eqprop as lep
+    >>> q, k = dynamicsymbols("q"), sp.Symbol("k")
+    >>> spring = lep.System(q.diff()**2/2 - k*q**2/2, coordinates=[q], parameters={k: 1.0})
+    >>> path = spring.trajectory(lep.Initial(q=[1.0], v=[0.0]), lep.Grid(100, step=0.1))
+    >>> path.q.shape
+    (101, 1)
+    """
+
+    def trajectory(
+        self, boundary: Initial | Ends, grid: Grid, *, inputs: Any = None, parameters: Any = None, cost: Any = None,
+        targets: Any = None, nudge: float = 0.0, save: Any = "all", method: str | None = None, compiled: bool = True,
+        stability: str = "check", on_failure: str = "raise", progress: bool = False,
+    ) -> Any:  # fmt: skip
+        """The trajectory that is stationary in the discrete action.
+
+        Parameters
+        ----------
+        boundary : Initial or Ends
+            Which stationary point; two axes make a batch.
+        grid : Grid
+            The nodes.
+        inputs, parameters, targets : mapping
+            Values by Symbol or name; parameters override defaults.
+        cost : Cost or list of Cost, optional
+            Needed for a nudged trajectory.
+        nudge : float
+            beta: the cost is added beta times to the potential energy. For Initial the nudged trajectory shares
+            the free one's last position and momentum; for Ends it is on the free one's branch.
+        save : "all", "last" or int
+            Which nodes are kept: all, the last, or every n-th and the last. Ends keep all.
+        method : "verlet" or "midpoint", optional
+            By default Verlet where the Lagrangian allows it.
+        compiled : bool
+            False runs the same steps in plain Python.
+        stability : "check" or "ignore"
+            Whether Verlet refuses a step that is too large at the start.
+        on_failure : "raise" or "return"
+            What happens where a sample fails; nan is returned for it.
+        progress : bool
+            Show a bar.
+
+        Returns
+        -------
+        Trajectory
+
+        Raises
+        ------
+        ConvergenceError
+            If no trajectory was found.
+        ValueError
+            If an argument does not fit; the message names it.
+        """
+        from .eqprop.trajectories import trajectory
+
+        return trajectory(
+            self, boundary, grid, cost=cost, nudge=nudge, save=save, stability=stability, on_failure=on_failure,
+            progress=progress, inputs=inputs, parameters=parameters, targets=targets, method=method, compiled=compiled,
+        )  # fmt: skip
+
+    def gradient(
+        self, boundary: Initial | Ends, grid: Grid, cost: Any, *, targets: Any = None, inputs: Any = None,
+        parameters: Any = None, estimator: Any = None, save: Any = None, method: str | None = None,
+        compiled: bool = True, stability: str = "check", on_failure: str = "raise", progress: bool = False,
+    ) -> Any:  # fmt: skip
+        """The loss and its gradient by equilibrium propagation.
+
+        Parameters
+        ----------
+        cost : Cost or list of Cost
+            J is the sum over nodes of w_k c(q_k, t_k), the mean over a batch.
+        estimator : OneSided, Centered, Holomorphic, Exact or Adjoint, optional
+            How the derivative with respect to the nudge is taken; Exact by default.
+        save : "all", "last" or int, optional
+            Keep the free and the nudged trajectory in the result.
+
+        Other parameters are those of :meth:`trajectory`.
+
+        Returns
+        -------
+        Gradient
+            ``loss``, ``losses``, ``result[k]`` for every parameter, ``initial`` or ``ends``.
+
+        Raises
+        ------
+        ConvergenceError, ValueError
+            As :meth:`trajectory`.
+        """
+        from .eqprop.estimators import Exact
+        from .eqprop.gradient import gradient
+
+        return gradient(
+            self, boundary, grid, cost, estimator=Exact() if estimator is None else estimator, save=save,
+            on_failure=on_failure, stability=stability, progress=progress, targets=targets, inputs=inputs,
+            parameters=parameters, method=method, compiled=compiled,
+        )  # fmt: skip
+
+    def fit(self, boundary: Initial | Ends, grid: Grid, cost: Any, **options: Any) -> Any:
+        """Train parameters on a data set; see :func:`lagrangian_eqprop.learning.fit.fit` for the arguments."""
+        from .learning.fit import fit
+
+        return fit(self, boundary, grid, cost, **options)
+
+    def check(self, boundary: Initial | Ends, grid: Grid, cost: Any, **options: Any) -> Any:
+        """All gradients of the user's own problem side by side; see :func:`lagrangian_eqprop.eqprop.check.check`."""
+        from .eqprop.check import check
+
+        return check(self, boundary, grid, cost, **options)
+
+    def compile(self, method: str | None = None, cost: Any = None) -> Any:
+        """Compile ahead of time; the report says what each stage took and which lowering each term got."""
+        from .eqprop.report import compile_report
+
+        return compile_report(self, method, cost)
+
+    def source(self, method: str | None = None, cost: Any = None, compiled: bool = True) -> str:
+        """The text of the generated module, whose functions are named by the library."""
+        from .eqprop.gradient import KERNELS, cost_list
+        from .eqprop.report import built
+
+        if cost is not None and not cost_list(cost):
+            raise invalid("cost", "a lep.Cost or a list of them", repr(cost))
+        return built(self, method, cost, KERNELS, compiled).source
