@@ -47,11 +47,13 @@ def build(
     method: str,
     kernels: Sequence[Callable],
     separable: bool,
+    parameters: int,
+    targets: int,
     compiled: bool = True,
 ) -> Build:
     """The module of a system, its costs and a method; from the cache where it is there."""
     begin = time.perf_counter()
-    name = cache.name_of(system.digest, cost_digest, method, str(compiled))
+    name = cache.name_of(system.digest, cost_digest, method, f"{compiled} {parameters} {targets}")
     if name in _builds:
         return _builds[name]
     seconds: dict[str, float] = {}
@@ -62,7 +64,9 @@ def build(
         seconds["derivatives and lowering"] = time.perf_counter() - started
         started = time.perf_counter()
         title = f"{method}: {len(system.terms)} terms, {len(costs)} costs. Generated; do not edit."
-        text = module_text(functions, kernels, title, compiled)
+        text = module_text(
+            functions, kernels, title, compiled, parameters, len(system.inputs), targets, len(system.terms)
+        )
         seconds["emission"] = time.perf_counter() - started
         return text
 

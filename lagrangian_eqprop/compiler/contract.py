@@ -16,20 +16,23 @@ from numpy import ndarray
 
 
 class Environment(NamedTuple):
-    """What a kernel reads besides the state. Layout rows are offsets and strides into the flat buffers."""
+    """What a kernel reads besides the state: three flat buffers (few, since each costs compile time in every function).
 
-    theta: ndarray  # parameters of the system and of the costs, flat
-    theta_layout: ndarray  # (parameters, 3): offset, stride of a sample, of a place
-    inputs: ndarray  # flat
-    input_layout: ndarray  # (inputs, 4): offset, stride of a sample, of a time label, of a place
-    targets: ndarray  # flat
-    target_layout: ndarray  # (targets, 4), as inputs
-    weights: ndarray  # (costs, labels): quadrature weights of the costs
-    index: ndarray  # tables of coordinates of all terms, flat
-    index_layout: ndarray  # (terms, 4): offset, places or rows, columns, offset in slots
-    slots: ndarray  # where the entries of a sparse Hessian go, flat; empty for a dense one
-    pattern: ndarray  # of a sparse Hessian with its fill; empty for a dense one
-    clock: ndarray  # time of label 0, step
+    ``table`` begins with a header: number of time labels, where the slots and the pattern of a sparse Newton
+    matrix stand (0: the matrix is dense). Then follow the layouts, whose length a generated module knows: of
+    each parameter (offset in theta, stride of a sample, of a place), of each input and each target (offset in
+    signals, stride of a sample, of a label, of a place), of each term (offset of its places, places or rows,
+    columns, offset of its slots). Then the coordinates of all places.
+    """
+
+    theta: ndarray  # parameters of the system and of the costs
+    signals: ndarray  # time of label 0, step, weights (costs x labels), inputs, targets
+    table: ndarray  # integers
+
+
+HEADER = 3  # entries of the table before the layouts
+LABELS, SLOTS, PATTERN = range(HEADER)
+CLOCK = 2  # entries of the signals before the weights
 
 
 def lagrangian(env: Environment, b: int, j: int, t: float, q: ndarray, v: ndarray) -> Any:
@@ -46,7 +49,7 @@ def hessian(
     env: Environment, b: int, j: int, t: float, q: ndarray, v: ndarray,
     cqq: Any, cqv: Any, cvq: Any, cvv: Any, H: ndarray,
 ) -> None:  # fmt: skip
-    """H += cqq L_qq + cqv L_qv + cvq L_vq + cvv L_vv, flat (row, column) or by ``env.slots``."""
+    """H += cqq L_qq + cqv L_qv + cvq L_vq + cvv L_vv, flat (row, column) or by the slots."""
     raise RuntimeError("defined in the generated module")
 
 

@@ -9,15 +9,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 
 from ..symbols.graph import Graph, Node, Number
 from ..symbols.terms import LocalTerm
+from .contract import CLOCK, HEADER, LABELS
 from .kernel import text_of
 from .lowering import LoopFunction, Result
 
 _WIDTH = 100
 _ARRAYS = ("q", "v", "dq", "dv", "a")
+_NUMBERED = (*_ARRAYS, "p", "u", "y")
 _PRELUDE = '''
 @jit
 def magnitude(x):
@@ -97,7 +100,7 @@ def negation(x):
 @jit
 def spot(env, k, row, column, size):
     """Where entry (row, column) of a matrix is kept; k is its number in the table of a sparse one."""
-    return env.slots[k] if env.slots.size else row*size + column
+    return env.table[k] if env.table[1] > 0 else row*size + column
 '''
 _COMPILED = '''from numba import njit
 
@@ -117,11 +120,15 @@ from numpy import (
 '''
 
 
-def module_text(functions: Sequence[LoopFunction], kernels: Sequence[Callable], title: str, compiled: bool) -> str:
+def module_text(
+    functions: Sequence[LoopFunction], kernels: Sequence[Callable], title: str, compiled: bool,
+    parameters: int = 0, inputs: int = 0, targets: int = 0, terms: int = 0,
+) -> str:  # fmt: skip
     """The whole module: what it is, the derived functions, and the kernels that call them."""
+    layout = _Layout(parameters, inputs, targets, terms)
     parts = [f'"""{title}"""\n\nfrom __future__ import annotations\n\n{_HEADER}{_COMPILED if compiled else _PLAIN}{_PRELUDE}']
     for function in functions:
-        parts.append(_loop_function(function))
+        parts.append(_loop_function(function, layout))
     parts += [text_of(kernel) for kernel in kernels]
     return "\n\n".join(parts)
 
@@ -132,7 +139,25 @@ def _quoted(text: object, limit: int = 160) -> str:
     return plain if len(plain) <= limit else plain[:limit] + "..."
 
 
-def _loop_function(function: LoopFunction) -> str:
+@dataclass(frozen=True)
+class _Layout:
+    """Where the layouts stand in the table: a module knows how many there are, not how large anything is."""
+
+    parameters: int
+    inputs: int
+    targets: int
+    terms: int
+
+    def of(self, kind: str, index: int) -> int:
+        inputs = HEADER + 3*self.parameters
+        targets = inputs + 4*self.inputs
+        terms = targets + 4*self.targets
+        costs = terms + 4*self.terms
+        start = {"p": HEADER, "u": inputs, "y": targets, "term": terms, "cost": costs}[kind]
+        return start + (3 if kind == "p" else 4)*index
+
+
+def _loop_function(function: LoopFunction, layout: _Layout) -> str:
     """The straight-line functions of every term and the loop that calls them."""
     straight, body = [], []
     for number, (term, results) in enumerate(function.results):
@@ -141,7 +166,7 @@ def _loop_function(function: LoopFunction) -> str:
         name = f"{function.name}_{number}"
         symbols = sorted(term.graph.symbols([result.node for result in results]), key=_order)
         straight.append(_straight_line(term.graph, name, [_name(*s) for s in symbols], [r.node for r in results]))
-        body += _loop(function, number, term, results, name, symbols)
+        body += _loop(function, number, term, results, name, symbols, layout)
     lines = [f"@jit\ndef {function.name}({', '.join(function.arguments)}):"]
     if function.returns:
         lines += ["    total = 0.0*q[0]", *body, "    return total"]
@@ -152,43 +177,41 @@ def _loop_function(function: LoopFunction) -> str:
 
 def _order(symbol: tuple[str, int]) -> tuple[int, str, int]:
     kind, index = symbol
-    return (("q", "v", "dq", "dv", "a", "p", "u", "y").index(kind) if kind in (*_ARRAYS, "p", "u", "y") else 9, kind, index)
+    return (_NUMBERED.index(kind) if kind in _NUMBERED else 9, kind, index)
 
 
 def _name(kind: str, index: int) -> str:
-    return f"{kind}{index}" if kind in (*_ARRAYS, "p", "u", "y") else kind
+    return f"{kind}{index}" if kind in _NUMBERED else kind
 
 
 def _loop(
-    function: LoopFunction, number: int, term: LocalTerm, results: Sequence[Result], name: str, symbols: Sequence[tuple[str, int]]
-) -> list[str]:
+    function: LoopFunction, number: int, term: LocalTerm, results: Sequence[Result], name: str,
+    symbols: Sequence[tuple[str, int]], layout: _Layout,
+) -> list[str]:  # fmt: skip
     """The loop over the places of one term."""
     kind, size = term.places.kind, term.size
-    row = f"env.index_layout[{number}, %d]"
+    row = layout.of("cost" if function.weighted else "term", number)
     lines = [f"    # {term.label}: {_quoted(term.expression)} on {_quoted(', '.join(map(str, term.on)))}"]
     if function.weighted:
-        row = f"env.index_layout[env.index_layout.shape[0] - env.weights.shape[0] + {number}, %d]"
-        lines.append(f"    w = env.weights[{number}, j]")
-    lines += [f"    at = {row % 0}", f"    places = {row % 1}"]
+        lines.append(f"    w = env.signals[{CLOCK} + {number}*env.table[{LABELS}] + j]")
+    lines += [f"    at = env.table[{row}]", f"    places = env.table[{row + 1}]"]
     if any(len(result.rows) == 2 for result in results):
-        lines += [f"    entries = {row % 3}", "    size = q.shape[0]"]
-    for symbol, index in symbols:
-        lines += _offsets(symbol, index)
+        lines += [f"    entries = env.table[{row + 3}]", "    size = q.shape[0]"]
     thetas = {result.parameter for result in results if result.parameter is not None}
-    lines += [line for k in sorted(thetas - {i for s, i in symbols if s == "p"}) for line in _offsets("p", k)]
+    for symbol in [*symbols, *(("p", k) for k in sorted(thetas) if ("p", k) not in symbols)]:
+        lines += _offsets(*symbol, layout)
 
     used = {a for result in results for a in result.rows} | {i for s, i in symbols if s in _ARRAYS}
     if kind == "table":
         loop = ["for i in range(places):"]
-        loop += [f"    i{a} = env.index[at + {f'{size}*i + {a}' if size > 1 else 'i'}]" for a in sorted(used)]
+        loop += [f"    i{a} = env.table[at + {f'{size}*i + {a}' if size > 1 else 'i'}]" for a in sorted(used)]
         indent = "    "
     else:
-        first = "row + 1" if kind == "group" else "0"
-        second = "" if kind == "group" else " + places"
-        lines.append(f"    columns = {row % 2}")
-        loop = ["for row in range(places):", "    i0 = env.index[at + row]", f"    for column in range({first}, columns):"]
+        first, second = ("row + 1", "") if kind == "group" else ("0", " + places")
+        lines.append(f"    columns = env.table[{row + 2}]")
+        loop = ["for row in range(places):", "    i0 = env.table[at + row]", f"    for column in range({first}, columns):"]
         loop += ["        i = row*columns + column"]
-        loop += [f"        i1 = env.index[at{second} + column]"] if 1 in used else []
+        loop += [f"        i1 = env.table[at{second} + column]"] if 1 in used else []
         indent = "        "
     names = [f"{'x' if result.rows or result.parameter is not None else 'e'}{k}" for k, result in enumerate(results)]
     values = ", ".join(_load(*symbol) for symbol in symbols)
@@ -199,23 +222,22 @@ def _loop(
     return [*lines, *("    " + line for line in loop)]
 
 
-def _offsets(kind: str, index: int) -> list[str]:
-    layouts = {"p": ("theta", ""), "u": ("input", " + j*env.{0}_layout[{1}, 2]"), "y": ("target", " + j*env.{0}_layout[{1}, 2]")}
-    if kind not in layouts:
+def _offsets(kind: str, index: int, layout: _Layout) -> list[str]:
+    """Where the values of a parameter, input or target begin for this sample and label, and their stride."""
+    if kind not in ("p", "u", "y"):
         return []
-    table, label = layouts[kind]
-    stride = 3 if label else 2
+    row = layout.of(kind, index)
+    label = "" if kind == "p" else f" + j*env.table[{row + 2}]"
     return [
-        f"    {kind}{index}_at = env.{table}_layout[{index}, 0] + b*env.{table}_layout[{index}, 1]"
-        + label.format(table, index),
-        f"    {kind}{index}_by = env.{table}_layout[{index}, {stride}]",
+        f"    {kind}{index}_at = env.table[{row}] + b*env.table[{row + 1}]{label}",
+        f"    {kind}{index}_by = env.table[{row + (2 if kind == 'p' else 3)}]",
     ]
 
 
 def _load(kind: str, index: int) -> str:
     if kind in _ARRAYS:
         return f"{kind}[i{index}]"
-    buffer = {"p": "theta", "u": "inputs", "y": "targets"}.get(kind)
+    buffer = {"p": "theta", "u": "signals", "y": "signals"}.get(kind)
     return f"env.{buffer}[{kind}{index}_at + i*{kind}{index}_by]" if buffer else kind
 
 

@@ -19,7 +19,7 @@ from numpy import ndarray
 
 from ..compiler.contract import Environment, cost, cost_gradient, cost_parameters
 from ..compiler.kernel import kernel
-from ..methods.common import node_time
+from ..methods.common import copy, node_time
 from ..methods.verlet import finish, interval_parameters, linear_start, linear_step, new_work, prepare, start, step
 
 
@@ -51,16 +51,16 @@ def echo(
             x, y = q[b, k], p[b, k]
             prepare(env, b, x, guess[b, k], work)
             start(env, b, count, x, work)
-            nodes[b, k, count, 0] = x
-            nodes[b, k, count, 1] = y
+            copy(x, nodes[b, k, count, 0])
+            copy(y, nodes[b, k, count, 1])
             for j in range(count - 1, -1, -1):
                 left = step(env, b, j + 1, j, x, y, work)
                 if not left <= 0.0:
                     failed[b] = j
                     residual[b] = left
                     break
-                nodes[b, k, j, 0] = x
-                nodes[b, k, j, 1] = y
+                copy(x, nodes[b, k, j, 0])
+                copy(y, nodes[b, k, j, 1])
                 kick(env, b, j, x, y, betas[k])
             finish(guess[b, k], work)
         if failed[b] >= 0:

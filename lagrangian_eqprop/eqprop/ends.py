@@ -105,7 +105,7 @@ def _sample(two: TwoPoint, b: int, free: Solution, estimator: Estimator) -> Part
     if isinstance(estimator, Holomorphic):
         return _holomorphic(two, b, free, estimator)
     betas, coefficients = contrast(estimator)
-    return _contrast(two, b, [_moved(two, b, free, beta) if beta else free for beta in betas], coefficients)
+    return _contrast(two, b, free, [_moved(two, b, free, beta) if beta else free for beta in betas], coefficients)
 
 
 def _moved(two: TwoPoint, b: int, free: Solution, beta: float) -> Solution:
@@ -118,13 +118,12 @@ def _moved(two: TwoPoint, b: int, free: Solution, beta: float) -> Solution:
     return nudged
 
 
-def _contrast(two: TwoPoint, b: int, nudged: list[Solution], coefficients: ndarray) -> Parts:
+def _contrast(two: TwoPoint, b: int, free: Solution, nudged: list[Solution], coefficients: ndarray) -> Parts:
     paths = np.stack([answer.q for answer in nudged])
     g = np.zeros(two.problem.theta.shape, paths.dtype)
     run(two.problem, "path_contrast", two.env, b, paths, coefficients.astype(paths.dtype), g)
-    starts, stops = (np.stack([answer.p[end] for answer in nudged]) for end in (0, -1))
-    along = [coefficients @ (p - p.mean(0)) for p in (starts, stops)]
-    return Parts(g, along[0][None], -along[1][None])
+    starts, stops = (coefficients @ np.stack([answer.p[end] - free.p[end] for answer in nudged]) for end in (0, -1))
+    return Parts(g, starts[None], -stops[None])
 
 
 def _exact(two: TwoPoint, b: int, free: Solution) -> Parts:
@@ -171,7 +170,7 @@ def _holomorphic(two: TwoPoint, b: int, free: Solution, estimator: Holomorphic) 
             if answer is None or not answer.success:
                 return None
             nudged.append(answer)
-        parts = _contrast(two, b, nudged, counts*unit.conj()/(estimator.points*radius))
+        parts = _contrast(two, b, free, nudged, counts*unit.conj()/(estimator.points*radius))
         moved = np.stack([np.concatenate([(a.q - free.q).ravel(), a.p[0] - free.p[0], a.p[-1] - free.p[-1]]) for a in nudged])
         return Parts(parts.g.real.copy(), parts.dq.real.copy(), parts.dp.real.copy()), moved[None]
 

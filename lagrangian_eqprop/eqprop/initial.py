@@ -150,8 +150,9 @@ def _echo(
             record.append(nodes)
         if progress is not None:
             progress.update(count)
-    dq = np.einsum("k,bkd->bd", coefficients, q - q.mean(1, keepdims=True))
-    dp = np.einsum("k,bkd->bd", coefficients, p - p.mean(1, keepdims=True))
+    # The coefficients add up to nothing (to nothing real, on a half circle): what is the same in all copies may go.
+    dq = np.einsum("k,bkd->bd", coefficients, q - free.start.q[:, None])
+    dp = np.einsum("k,bkd->bd", coefficients, p - free.start.p[:, None])
     return Parts(g, dp, -dq)
 
 

@@ -82,6 +82,8 @@ def _judge(moved: ndarray, points: int) -> tuple[float, float]:
     signal = np.maximum(signal, 1e-3*signal.max(initial=0.0) + 1e-300)
     relative = (spectrum/signal[:, None]).max(0, initial=0.0)
     noise = max(relative[0], relative[2:].min(initial=np.inf), 1e-17)
+    if noise > 1e-3:  # beyond the radius of convergence nothing falls
+        return float(noise), 0.1
     seen = [m for m in range(2, points) if relative[m] > 10*noise]
     if not seen:  # nothing but the linear response: the nudge may be larger
         return float(noise), 10.0

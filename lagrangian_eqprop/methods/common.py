@@ -14,13 +14,27 @@ from ..compiler.kernel import kernel
 @kernel
 def node_time(env: Environment, j: int) -> float:
     """t_j."""
-    return env.clock[0] + j*env.clock[1]
+    return env.signals[0] + j*env.signals[1]
 
 
 @kernel
 def middle_time(env: Environment, j: int) -> float:
     """The middle of the interval from node j to node j + 1."""
-    return env.clock[0] + (j + 0.5)*env.clock[1]
+    return env.signals[0] + (j + 0.5)*env.signals[1]
+
+
+@kernel
+def clear(x: ndarray) -> None:
+    """x = 0. (Loops like this one: numba compiles an assignment to a slice thirty times as slowly.)"""
+    for i in range(x.shape[0]):
+        x[i] = 0.0
+
+
+@kernel
+def copy(x: ndarray, y: ndarray) -> None:
+    """y = x."""
+    for i in range(x.shape[0]):
+        y[i] = x[i]
 
 
 @kernel
@@ -38,7 +52,7 @@ def largest(x: ndarray) -> float:
 def node_momentum(env: Environment, b: int, j: int, q: ndarray, v: ndarray, p: ndarray) -> None:
     """p = L_v(q, v, t_j)."""
     unused = np.zeros_like(q)
-    p[:] = 0.0
+    clear(p)
     gradient(env, b, j, node_time(env, j), q, v, unused, p)
 
 

@@ -18,9 +18,9 @@ from ..compiler.kernel import kernel
 
 @kernel
 def factorise_matrix(env: Environment, A: ndarray, exchanges: ndarray, d: int) -> None:
-    """LU in place, A flat: dense row by row, or on env.pattern."""
-    if env.pattern.size:
-        factorise_sparse(env.pattern, A)
+    """LU in place, A flat: dense row by row, or on the sparse pattern."""
+    if env.table[2] > 0:
+        factorise_sparse(env.table[env.table[2] :], A)
     else:
         factorise_dense(A, exchanges, d)
 
@@ -28,8 +28,8 @@ def factorise_matrix(env: Environment, A: ndarray, exchanges: ndarray, d: int) -
 @kernel
 def solve_matrix(env: Environment, A: ndarray, exchanges: ndarray, x: ndarray) -> None:
     """Solve in place with the factors of :func:`factorise_matrix`."""
-    if env.pattern.size:
-        solve_sparse(env.pattern, A, x)
+    if env.table[2] > 0:
+        solve_sparse(env.table[env.table[2] :], A, x)
     else:
         solve_dense(A, exchanges, x)
 
@@ -73,7 +73,7 @@ def factorise_sparse(pattern: ndarray, A: ndarray) -> None:
     n, entries = pattern[0], pattern[1]
     ends = pattern[2 : n + 3]
     columns = pattern[n + 3 : n + 3 + entries]
-    where = np.full(n, -1)
+    where = np.empty(n, np.int64)
     diagonal = np.empty(n, np.int64)
     for i in range(n):
         for k in range(ends[i], ends[i + 1]):
@@ -97,7 +97,9 @@ def solve_sparse(pattern: ndarray, A: ndarray, x: ndarray) -> None:
     ends = pattern[2 : n + 3]
     columns = pattern[n + 3 : n + 3 + entries]
     order = pattern[n + 3 + entries :]
-    y = x[order]
+    y = np.empty_like(x)
+    for i in range(n):
+        y[i] = x[order[i]]
     for i in range(n):
         for k in range(ends[i], ends[i + 1]):
             if columns[k] >= i:

@@ -19,7 +19,7 @@ from numpy import ndarray
 
 from ..compiler.contract import Environment, gradient, hessian, lagrangian, parameters, response
 from ..compiler.kernel import kernel
-from .common import largest, middle_time, node_time
+from .common import clear, copy, largest, middle_time, node_time
 from .linear import factorise_matrix, solve_matrix
 
 ORDER, EXPLICIT, SYMMETRIC, LABELS = 2, False, True, "middles"
@@ -29,7 +29,7 @@ ORDER, EXPLICIT, SYMMETRIC, LABELS = 2, False, True, "middles"
 def new_work(env: Environment, q: ndarray) -> Any:
     """V, Q, L_q, L_v, right-hand side, dV, dQ; Newton's matrix; its row exchanges; a vector to spare."""
     d = q.shape[0]
-    entries = env.pattern[1] if env.pattern.size else d*d
+    entries = env.table[env.table[2] + 1] if env.table[2] > 0 else d*d
     z = np.zeros_like
     return z(q), z(q), z(q), z(q), z(q), z(q), z(q), np.zeros(entries, q.dtype), np.zeros(d, np.int64), z(q)
 
@@ -37,13 +37,13 @@ def new_work(env: Environment, q: ndarray) -> Any:
 @kernel
 def prepare(env: Environment, b: int, q: ndarray, guess: ndarray, work: Any) -> None:
     """Newton starts from the velocity of the step before, the first time from a guess."""
-    work[0][:] = guess
+    copy(guess, work[0])
 
 
 @kernel
 def finish(guess: ndarray, work: Any) -> None:
     """Keep the velocity as the guess of the next block of steps."""
-    guess[:] = work[0]
+    copy(work[0], guess)
 
 
 @kernel
@@ -55,7 +55,7 @@ def start(env: Environment, b: int, j: int, q: ndarray, work: Any) -> None:
 def newton_matrix(env: Environment, b: int, j: int, h: Any, work: Any) -> None:
     """Factorise A(h) at the present Q and V."""
     V, Q, A = work[0], work[1], work[7]
-    A[:] = 0.0
+    clear(A)
     hessian(env, b, j, middle_time(env, j), Q, V, -0.25*h*h, -0.5*h, 0.5*h, 1.0, A)
     factorise_matrix(env, A, work[8], Q.shape[0])
 
@@ -95,7 +95,7 @@ def solve_velocity(env: Environment, b: int, j: int, h: Any, q: ndarray, p: ndar
 def step(env: Environment, b: int, here: int, there: int, q: ndarray, p: ndarray, work: Any) -> Any:
     """From node ``here`` to its neighbour ``there``; returns 0, or the residual where Newton failed."""
     V, Lq, Lv = work[0], work[2], work[3]
-    h = (there - here)*env.clock[1]
+    h = (there - here)*env.signals[1]
     residual = solve_velocity(env, b, min(here, there), h, q, p, work)
     for i in range(q.shape[0]):
         q[i] += h*V[i]
@@ -115,7 +115,7 @@ def linear_step(
 ) -> Any:  # fmt: skip
     """A step and its linear response; g += d_theta of -L_d along (dq, dp)."""
     V, Q, Lq, Lv, r, dV, dQ, rest = work[0], work[1], work[2], work[3], work[4], work[5], work[6], work[9]
-    h, j = (there - here)*env.clock[1], min(here, there)
+    h, j = (there - here)*env.signals[1], min(here, there)
     t = middle_time(env, j)
     residual = solve_velocity(env, b, j, h, q, p, work)
     newton_matrix(env, b, j, h, work)
@@ -136,7 +136,7 @@ def linear_step(
         dq[i] += h*dV[i]
         dp[i] = 0.0
         rest[i] = 0.0
-    response(env, b, j, t, Q, V, dQ, dV, rest, dp, g, -env.clock[1])
+    response(env, b, j, t, Q, V, dQ, dV, rest, dp, g, -env.signals[1])
     for i in range(q.shape[0]):
         dp[i] += 0.5*h*rest[i]
     return residual
@@ -146,7 +146,7 @@ def linear_step(
 def adjoint_step(env: Environment, b: int, k: int, x: ndarray, y: ndarray, lq: ndarray, lp: ndarray, g: ndarray, work: Any) -> None:
     """The transposed derivative of the step k -> k+1 from x to y, applied to (lq, lp); g += its part for theta."""
     V, Q, mu, first, second = work[0], work[1], work[4], work[5], work[6]
-    h, t = env.clock[1], middle_time(env, k)
+    h, t = env.signals[1], middle_time(env, k)
     for i in range(x.shape[0]):
         V[i] = (y[i] - x[i])/h
         Q[i] = 0.5*(x[i] + y[i])
@@ -181,7 +181,7 @@ def node_velocity(env: Environment, b: int, j: int, q: ndarray, p: ndarray, v: n
         for i in range(q.shape[0]):
             r[i] = p[i] - Lv[i]
         residual = largest(r)
-        A[:] = 0.0
+        clear(A)
         hessian(env, b, j, t, q, v, 0.0, 0.0, 0.0, 1.0, A)
         factorise_matrix(env, A, work[8], q.shape[0])
         solve_matrix(env, A, work[8], r)
@@ -209,14 +209,14 @@ def middle(x: ndarray, y: ndarray, h: Any, work: Any) -> None:
 @kernel
 def interval_action(env: Environment, b: int, k: int, x: ndarray, y: ndarray, work: Any) -> Any:
     """L_d(x, y)."""
-    middle(x, y, env.clock[1], work)
-    return env.clock[1]*lagrangian(env, b, k, middle_time(env, k), work[1], work[0])
+    middle(x, y, env.signals[1], work)
+    return env.signals[1]*lagrangian(env, b, k, middle_time(env, k), work[1], work[0])
 
 
 @kernel
 def interval(env: Environment, b: int, k: int, x: ndarray, y: ndarray, D1: ndarray, D2: ndarray, work: Any) -> None:
     """D1 += D_1 L_d(x, y), D2 += D_2 L_d(x, y)."""
-    h, Lq, Lv = env.clock[1], work[2], work[3]
+    h, Lq, Lv = env.signals[1], work[2], work[3]
     middle(x, y, h, work)
     gradient(env, b, k, middle_time(env, k), work[1], work[0], Lq, Lv)
     for i in range(x.shape[0]):
@@ -229,7 +229,7 @@ def interval_hessian(
     env: Environment, b: int, k: int, x: ndarray, y: ndarray, H11: ndarray, H12: ndarray, H22: ndarray, work: Any
 ) -> None:
     """The blocks D_11, D_12, D_22 of L_d, flat, added."""
-    h, t = env.clock[1], middle_time(env, k)
+    h, t = env.signals[1], middle_time(env, k)
     middle(x, y, h, work)
     hessian(env, b, k, t, work[1], work[0], 0.25*h, -0.5, -0.5, 1.0/h, H11)
     hessian(env, b, k, t, work[1], work[0], 0.25*h, 0.5, -0.5, -1.0/h, H12)
@@ -239,8 +239,8 @@ def interval_hessian(
 @kernel
 def interval_parameters(env: Environment, b: int, k: int, x: ndarray, y: ndarray, g: ndarray, weight: Any, work: Any) -> None:
     """g += weight d_theta L_d(x, y)."""
-    middle(x, y, env.clock[1], work)
-    parameters(env, b, k, middle_time(env, k), work[1], work[0], g, weight*env.clock[1])
+    middle(x, y, env.signals[1], work)
+    parameters(env, b, k, middle_time(env, k), work[1], work[0], g, weight*env.signals[1])
 
 
 @kernel
@@ -248,7 +248,7 @@ def interval_response(
     env: Environment, b: int, k: int, x: ndarray, y: ndarray, dx: ndarray, dy: ndarray, g: ndarray, weight: Any, work: Any
 ) -> None:
     """g += weight d_theta (D_1 L_d dx + D_2 L_d dy)."""
-    h, dV, dQ = env.clock[1], work[5], work[6]
+    h, dV, dQ = env.signals[1], work[5], work[6]
     middle(x, y, h, work)
     for i in range(x.shape[0]):
         dV[i] = (dy[i] - dx[i])/h

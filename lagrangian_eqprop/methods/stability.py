@@ -9,14 +9,14 @@ from numpy import ndarray
 
 from ..compiler.contract import Environment, force_response
 from ..compiler.kernel import kernel
-from .common import node_time
+from .common import clear, node_time
 
 
 @kernel
 def stiffness(env: Environment, b: int, j: int, q: ndarray, x: ndarray, y: ndarray, work: Any) -> None:
     """y = M^-1 V'' x."""
     F = work[1]
-    y[:] = 0.0
+    clear(y)
     scratch = np.zeros_like(env.theta)
     force_response(env, b, j, node_time(env, j), q, x, F, y, scratch, 0.0)
     for i in range(x.shape[0]):

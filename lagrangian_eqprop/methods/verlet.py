@@ -22,7 +22,7 @@ from ..compiler.contract import (
     Environment, force, force_response, hessian, lagrangian, mass, mass_parameters, potential_parameters,
 )  # fmt: skip
 from ..compiler.kernel import kernel
-from .common import node_time
+from .common import clear, node_time
 
 ORDER, EXPLICIT, SYMMETRIC, LABELS = 2, True, True, "nodes"
 
@@ -37,7 +37,7 @@ def new_work(env: Environment, q: ndarray) -> Any:
 def prepare(env: Environment, b: int, q: ndarray, guess: ndarray, work: Any) -> None:
     """What a sample needs once: its masses. An explicit method has no use for a guess of the velocity."""
     m = work[0]
-    m[:] = 0.0
+    clear(m)
     mass(env, b, m)
 
 
@@ -50,7 +50,7 @@ def finish(guess: ndarray, work: Any) -> None:
 def start(env: Environment, b: int, j: int, q: ndarray, work: Any) -> None:
     """The force at the node where a run of steps begins."""
     F = work[1]
-    F[:] = 0.0
+    clear(F)
     force(env, b, j, node_time(env, j), q, F)
 
 
@@ -58,7 +58,7 @@ def start(env: Environment, b: int, j: int, q: ndarray, work: Any) -> None:
 def step(env: Environment, b: int, here: int, there: int, q: ndarray, p: ndarray, work: Any) -> Any:
     """Kick, drift, kick from node ``here`` to its neighbour ``there``; returns a residual, here 0."""
     m, F = work[0], work[1]
-    h = (there - here)*env.clock[1]
+    h = (there - here)*env.signals[1]
     for i in range(q.shape[0]):
         p[i] += 0.5*h*F[i]
         q[i] += h*p[i]/m[i]
@@ -73,9 +73,9 @@ def step(env: Environment, b: int, here: int, there: int, q: ndarray, p: ndarray
 def linear_start(env: Environment, b: int, j: int, q: ndarray, dq: ndarray, g: ndarray, work: Any) -> None:
     """As ``start``, with the response of the force to dq; half a step's weight of this node enters g."""
     F, dF = work[1], work[2]
-    F[:] = 0.0
-    dF[:] = 0.0
-    force_response(env, b, j, node_time(env, j), q, dq, F, dF, g, -0.5*env.clock[1])
+    clear(F)
+    clear(dF)
+    force_response(env, b, j, node_time(env, j), q, dq, F, dF, g, -0.5*env.signals[1])
 
 
 @kernel
@@ -85,7 +85,7 @@ def linear_step(
 ) -> Any:  # fmt: skip
     """A step and its linear response; g += d_theta of -L_d along (dq, dp), node by node."""
     m, F, dF, v = work[0], work[1], work[2], work[3]
-    h = (there - here)*env.clock[1]
+    h = (there - here)*env.signals[1]
     for i in range(q.shape[0]):
         p[i] += 0.5*h*F[i]
         dp[i] += 0.5*h*dF[i]
@@ -94,8 +94,8 @@ def linear_step(
         v[i] = p[i]*dp[i]/(m[i]*m[i])
         F[i] = 0.0
         dF[i] = 0.0
-    mass_parameters(env, b, v, g, -env.clock[1])
-    weight = -0.5*env.clock[1] if last else -env.clock[1]
+    mass_parameters(env, b, v, g, -env.signals[1])
+    weight = -0.5*env.signals[1] if last else -env.signals[1]
     force_response(env, b, there, node_time(env, there), q, dq, F, dF, g, weight)
     for i in range(q.shape[0]):
         p[i] += 0.5*h*F[i]
@@ -107,9 +107,9 @@ def linear_step(
 def adjoint_step(env: Environment, b: int, k: int, x: ndarray, y: ndarray, lq: ndarray, lp: ndarray, g: ndarray, work: Any) -> None:
     """The transposed derivative of the step k -> k+1 from x to y, applied to (lq, lp); g += its part for theta."""
     m, F, dF, v = work[0], work[1], work[2], work[3]
-    h = env.clock[1]
-    F[:] = 0.0
-    dF[:] = 0.0
+    h = env.signals[1]
+    clear(F)
+    clear(dF)
     force_response(env, b, k + 1, node_time(env, k + 1), y, lp, F, dF, g, 0.5*h)
     for i in range(x.shape[0]):
         lq[i] += 0.5*h*dF[i]
@@ -133,7 +133,7 @@ def node_velocity(env: Environment, b: int, j: int, q: ndarray, p: ndarray, v: n
 @kernel
 def interval_action(env: Environment, b: int, k: int, x: ndarray, y: ndarray, work: Any) -> Any:
     """L_d(x, y)."""
-    v, h = work[3], env.clock[1]
+    v, h = work[3], env.signals[1]
     for i in range(x.shape[0]):
         v[i] = (y[i] - x[i])/h
     begin = lagrangian(env, b, k, node_time(env, k), x, v)
@@ -144,8 +144,8 @@ def interval_action(env: Environment, b: int, k: int, x: ndarray, y: ndarray, wo
 def interval(env: Environment, b: int, k: int, x: ndarray, y: ndarray, D1: ndarray, D2: ndarray, work: Any) -> None:
     """D1 += D_1 L_d(x, y), D2 += D_2 L_d(x, y)."""
     m, F = work[0], work[1]
-    h = env.clock[1]
-    F[:] = 0.0
+    h = env.signals[1]
+    clear(F)
     force(env, b, k, node_time(env, k), x, F)
     for i in range(x.shape[0]):
         D1[i] += 0.5*h*F[i] - m[i]*(y[i] - x[i])/h
@@ -161,8 +161,8 @@ def interval_hessian(
 ) -> None:
     """The blocks D_11, D_12, D_22 of L_d, flat, added."""
     m, v = work[0], work[3]
-    h, d = env.clock[1], x.shape[0]
-    v[:] = 0.0
+    h, d = env.signals[1], x.shape[0]
+    clear(v)
     hessian(env, b, k, node_time(env, k), x, v, 0.5*h, 0.0, 0.0, 0.0, H11)
     hessian(env, b, k + 1, node_time(env, k + 1), y, v, 0.5*h, 0.0, 0.0, 0.0, H22)
     for i in range(d):
@@ -174,7 +174,7 @@ def interval_hessian(
 @kernel
 def interval_parameters(env: Environment, b: int, k: int, x: ndarray, y: ndarray, g: ndarray, weight: Any, work: Any) -> None:
     """g += weight d_theta L_d(x, y)."""
-    v, h = work[3], env.clock[1]
+    v, h = work[3], env.signals[1]
     for i in range(x.shape[0]):
         v[i] = 0.5*((y[i] - x[i])/h)**2
     mass_parameters(env, b, v, g, weight*h)
@@ -187,7 +187,7 @@ def interval_response(
     env: Environment, b: int, k: int, x: ndarray, y: ndarray, dx: ndarray, dy: ndarray, g: ndarray, weight: Any, work: Any
 ) -> None:
     """g += weight d_theta (D_1 L_d dx + D_2 L_d dy)."""
-    F, dF, v, h = work[1], work[2], work[3], env.clock[1]
+    F, dF, v, h = work[1], work[2], work[3], env.signals[1]
     for i in range(x.shape[0]):
         v[i] = (y[i] - x[i])*(dy[i] - dx[i])/(h*h)
     mass_parameters(env, b, v, g, weight*h)

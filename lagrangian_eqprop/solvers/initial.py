@@ -13,7 +13,7 @@ from ..boundary import Initial
 from ..compiler.contract import Environment, hessian
 from ..compiler.kernel import kernel
 from ..errors import AccuracyWarning, ConvergenceError, invalid
-from ..methods.common import node_energy, node_momentum
+from ..methods.common import copy, node_energy, node_momentum
 from ..methods.verlet import (  # each method defines these; named here to be read and checked
     finish, interval_action, new_work, node_velocity, prepare, start, step,
 )  # fmt: skip
@@ -34,12 +34,12 @@ def advance(
         x, y = q[b], p[b]
         prepare(env, b, x, guess[b], work)
         start(env, b, 0, x, work)
-        nodes_q[b, 0] = x
-        nodes_p[b, 0] = y
+        copy(x, nodes_q[b, 0])
+        copy(y, nodes_p[b, 0])
         for j in range(count):
             left = step(env, b, j, j + 1, x, y, work)
-            nodes_q[b, j + 1] = x
-            nodes_p[b, j + 1] = y
+            copy(x, nodes_q[b, j + 1])
+            copy(y, nodes_p[b, j + 1])
             if not left <= 0.0:
                 failed[b] = j + 1
                 residual[b] = left
@@ -62,12 +62,13 @@ def velocities(env: Environment, nodes_q: ndarray, nodes_p: ndarray, v: ndarray,
         prepare(env, b, nodes_q[b, 0], v[b, 0], work)
         for j in range(nodes_q.shape[1]):
             if j > 0:
-                v[b, j] = v[b, j - 1]
+                copy(v[b, j - 1], v[b, j])
             left = node_velocity(env, b, j, nodes_q[b, j], nodes_p[b, j], v[b, j], work)
             if left <= 0.0:
                 energy[b, j] = node_energy(env, b, j, nodes_q[b, j], nodes_p[b, j], v[b, j])
             else:
-                v[b, j] = np.nan
+                for i in range(v.shape[2]):
+                    v[b, j, i] = np.nan
                 energy[b, j] = np.nan
 
 
@@ -84,7 +85,7 @@ def actions(env: Environment, nodes_q: ndarray, total: ndarray) -> None:
 @kernel
 def mass_matrix(env: Environment, q: ndarray, v: ndarray, M: ndarray) -> None:
     """L_vv of sample 0 at label 0, flat."""
-    hessian(env, 0, 0, env.clock[0], q, v, 0.0, 0.0, 0.0, 1.0, M)
+    hessian(env, 0, 0, env.signals[0], q, v, 0.0, 0.0, 0.0, 1.0, M)
 
 
 @kernel
@@ -102,7 +103,7 @@ def masses(env: Environment, q: ndarray, m: ndarray) -> None:
     work = new_work(env, q[0])
     for b in range(q.shape[0]):
         prepare(env, b, q[b], q[b], work)
-        m[b] = work[0]
+        copy(work[0], m[b])
 
 
 class Start:
@@ -158,7 +159,7 @@ def check_regular(problem: Problem, env: Environment, q: ndarray, v: ndarray) ->
         run(problem, "masses", env, q, m)
         for index in np.flatnonzero(~((m != 0) & np.isfinite(m)).all(0)):
             raise ValueError(f"the Lagrangian must be {must}; {problem.coordinate_name(index)} has no kinetic energy")
-    elif not problem.pattern.size:
+    elif not problem.sparse:
         M = np.zeros(size*size)
         run(problem, "mass_matrix", env, q[0], v[0], M)
         singular = np.linalg.svd(M.reshape(size, size), compute_uv=False)

@@ -11,7 +11,7 @@ import sympy as sp
 
 from ..boundary import check_width
 from ..compiler.build import Build, build
-from ..compiler.contract import Environment
+from ..compiler.contract import CLOCK, HEADER, LABELS, Environment
 from ..errors import invalid
 from ..grid import Grid
 from ..methods import Method, choose
@@ -68,12 +68,12 @@ class Problem:
         self.compiled = compiled
         self.built: Build = build(
             system, self.bound.terms, self.bound.digest, self.method.name,
-            (*self.method.kernels, *kernels), self.method.explicit, compiled,
+            (*self.method.kernels, *kernels), self.method.explicit, len(self.bound.parameters), len(self.bound.targets), compiled,
         )  # fmt: skip
         self.module: ModuleType = self.built.module
         self._read_parameters(parameters or {})
         self._read_signals(inputs or {}, targets or {})
-        self.index, self.index_layout, self.slots, self.pattern = _tables(self)
+        self._tables: dict[tuple[str, bool], np.ndarray] = {}
 
     # ------------------------------------------------------------------ values
     def _read_parameters(self, given: Mapping[Any, Any]) -> None:
@@ -148,16 +148,51 @@ class Problem:
         length = int(min(1024, max(16, _BLOCK // max(width, 1))))
         return [(k, min(length, self.grid.steps - k)) for k in range(0, self.grid.steps, length)]
 
-    def env(self, first: int, count: int, theta: np.ndarray | None = None, labels: str = "method") -> Environment:
+    @property
+    def sparse(self) -> bool:
+        """Whether Newton's matrix is kept on a sparse pattern."""
+        return not self.method.explicit and bool(_pattern(self.system)[0].size)
+
+    def env(
+        self, first: int, count: int, theta: np.ndarray | None = None, labels: str = "method", dense: bool = False
+    ) -> Environment:
         """The environment of the nodes first..first+count, inputs at the method's labels or at nodes."""
         steps = count + (labels == "nodes" or self.method.labels == "nodes")
         inputs, input_layout = (self.node_inputs if labels == "nodes" else self.inputs).block(first, steps)
         targets, target_layout = self.targets.block(first, count + 1)
-        return Environment(
-            self.theta if theta is None else theta, self.theta_layout, inputs, input_layout, targets, target_layout,
-            self.weights(first, count + 1), self.index, self.index_layout, self.slots, self.pattern,
-            np.array([self.grid.start + first*self.grid.step, self.grid.step]),
-        )  # fmt: skip
+        weights = self.weights(first, count + 1)
+        clock = (self.grid.start + first*self.grid.step, self.grid.step)
+        signals = np.concatenate([clock, weights.ravel(), inputs, targets])
+        layouts = np.concatenate([input_layout, target_layout])
+        layouts[:, 0] += CLOCK + weights.size
+        layouts[len(input_layout) :, 0] += inputs.size
+        table = self._table(labels, dense)
+        at = HEADER + self.theta_layout.size
+        if table[LABELS] != count + 1 or not np.array_equal(table[at : at + layouts.size], layouts.ravel()):
+            table = table.copy()  # an environment in use must not change
+            table[LABELS] = count + 1
+            table[at : at + layouts.size] = layouts.ravel()
+            self._tables[labels, dense] = table
+        return Environment(self.theta if theta is None else theta, signals, table)
+
+    def _table(self, labels: str, dense: bool) -> np.ndarray:
+        """The integers that kernels read; the layouts of inputs and targets are filled in block by block."""
+        if (labels, dense) in self._tables:
+            return self._tables[labels, dense]
+        terms = [term.places for term in (*self.system.terms, *self.bound.terms)]
+        pattern, slots, offsets = (np.zeros(0, np.int64),)*3 if dense or not self.sparse else _pattern(self.system)
+        signals = np.zeros((len(self.inputs.signals) + len(self.targets.signals), 4), np.int64)
+        layout = np.zeros((len(terms), 4), np.int64)
+        at = HEADER + self.theta_layout.size + signals.size + layout.size
+        for row, places in zip(layout, terms, strict=True):
+            row[:3] = at, places.shape[0], places.shape[-1]
+            at += places.table.size
+        layout[: len(offsets), 3] = at + offsets
+        header = [0, at if slots.size else 0, at + slots.size if pattern.size else 0]
+        parts = [header, self.theta_layout.ravel(), signals.ravel(), layout.ravel()]
+        parts += [places.table.ravel() for places in terms]
+        self._tables[labels, dense] = np.concatenate([*parts, slots, pattern]).astype(np.int64)
+        return self._tables[labels, dense]
 
     def weights(self, first: int, count: int) -> np.ndarray:
         """The quadrature weights of the costs at nodes, shape (costs, count)."""
@@ -200,25 +235,8 @@ def _bind(system: Definition, costs: tuple[Cost, ...]) -> BoundCosts:
     return kept[key]
 
 
-def _tables(problem: Problem) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Index tables of all terms, their layout, and the sparse pattern where the method needs one."""
-    terms = [term.places for term in (*problem.system.terms, *problem.bound.terms)]
-    layout = np.zeros((len(terms), 4), np.int64)
-    offset = 0
-    for row, places in zip(layout, terms, strict=True):
-        row[:3] = offset, places.shape[0], places.shape[-1]
-        offset += places.table.size
-    index = np.concatenate([places.table.ravel() for places in terms])
-    pattern, slots, offsets = _pattern(problem.system, problem.method.explicit)
-    layout[: len(offsets), 3] = offsets
-    return index, layout, slots, pattern
-
-
-def _pattern(system: Definition, explicit: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    if explicit:
-        nothing = np.zeros(0, np.int64)
-        return nothing, nothing, nothing
+def _pattern(system: Definition) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Pattern, slots and their offsets of a system's Newton matrix, found once."""
     if "_pattern" not in system.__dict__:
         system.__dict__["_pattern"] = sparse_pattern([term.places for term in system.terms], system.size)
     return system.__dict__["_pattern"]
-

@@ -116,9 +116,7 @@ class TwoPoint:
         self._check_memory(steps + 1, d)
         if self.high <= self.low:
             raise invalid("steps", "at least 2 between two fixed ends", steps)
-        problem.pattern = np.zeros(0, np.int64)  # blocks are dense
-        problem.slots = np.zeros(0, np.int64)
-        self.env = problem.env(0, steps)
+        self.env = problem.env(0, steps, dense=True)
         self.solver = _elimination(problem.compiled)
         self._factors: dict[str, Any] = {}
 
