@@ -124,21 +124,21 @@ class System(Definition):
         return fit(self, boundary, grid, cost, **options)
 
     def check(self, boundary: Initial | Ends, grid: Grid, cost: Any, **options: Any) -> Any:
-        """All gradients of the user's own problem side by side; see :func:`lagrangian_eqprop.eqprop.check.check`."""
-        from .eqprop.check import check
+        """All gradients of the user's own problem side by side; see :func:`lagrangian_eqprop.analysis.check.check`."""
+        from .analysis.check import check
 
         return check(self, boundary, grid, cost, **options)
 
     def compile(self, method: str | None = None, cost: Any = None) -> Any:
         """Compile ahead of time; the report says what each stage took and which lowering each term got."""
-        from .eqprop.report import compile_report
+        from .analysis.report import compile_report
 
         return compile_report(self, method, cost)
 
     def source(self, method: str | None = None, cost: Any = None, compiled: bool = True) -> str:
         """The text of the generated module, whose functions are named by the library."""
         from .eqprop.gradient import KERNELS, cost_list
-        from .eqprop.report import built
+        from .analysis.report import built
 
         if cost is not None and not cost_list(cost):
             raise invalid("cost", "a lep.Cost or a list of them", repr(cost))

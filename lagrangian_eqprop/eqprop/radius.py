@@ -53,18 +53,20 @@ def search_radius(
         If no radius works.
     """
     best: Parts | None = None
+    largest = np.inf  # a radius that was too large
     fixed = estimator.radius is not None
     for _ in range(1 if fixed else _TRIALS):
         found = circle(radius)
         if found is None:
-            radius *= 0.1
+            largest, radius = radius, 0.1*radius
             continue
         parts, moved = found
         parts.error, factor = _judge(moved, estimator.points)
         if best is None or parts.error < (best.error or 0.0):
             best = parts
-        if fixed or 0.5 < factor < 2.0:
+        if fixed or 0.8 < factor < 1.25 or radius*factor >= largest:
             break
+        largest = radius if factor < 1.0 else largest
         radius *= factor
     if best is None:
         raise ConvergenceError(
@@ -81,12 +83,15 @@ def _judge(moved: ndarray, points: int) -> tuple[float, float]:
     signal = spectrum[:, 1]
     signal = np.maximum(signal, 1e-3*signal.max(initial=0.0) + 1e-300)
     relative = (spectrum/signal[:, None]).max(0, initial=0.0)
-    noise = max(relative[0], relative[2:].min(initial=np.inf), 1e-17)
-    if noise > 1e-3:  # beyond the radius of convergence nothing falls
-        return float(noise), 0.1
+    error = max(relative[0], relative[2:].min(initial=np.inf), 1e-17)
+    # Does the spectrum end in a plateau of rounding noise, or still fall?
+    last = relative[-min(4, points - 2) :] if points > 2 else relative[:1]
+    noise = float(last.max()) if last[-1] > 0.05*last[0] else 1e-15
+    if noise > 1e-9:  # too large for noise: the points do not resolve the function, or do not lie where it exists
+        return float(error), 0.3 if noise < 1e-3 else 0.1
+    noise = max(noise, 1e-15)
     seen = [m for m in range(2, points) if relative[m] > 10*noise]
     if not seen:  # nothing but the linear response: the nudge may be larger
-        return float(noise), 10.0
+        return float(error), 10.0
     rate = max(relative[m]**(1.0/(m - 1)) for m in seen[-3:])
-    wanted = noise**(1.0/(points - 1))
-    return float(noise + rate**points), float(np.clip(wanted/rate, 0.05, 10.0))
+    return float(error + rate**points), float(np.clip(noise**(1.0/points)/rate, 0.05, 10.0))

@@ -63,7 +63,7 @@ class Problem:
             if cost.weights is not None and len(cost.weights) != grid.steps + 1:
                 raise invalid("weights of the cost", f"of shape ({grid.steps + 1},)", f"shape {cost.weights.shape}")
         self.system, self.grid, self.costs = system, grid, tuple(costs)
-        self.bound = _bind(system, self.costs)
+        self.bound = bind(system, self.costs)
         self.method: Method = choose(system, method)
         self.compiled = compiled
         self.built: Build = build(
@@ -226,7 +226,7 @@ class Problem:
         return iter(blocks[::-1] if backwards else blocks)
 
 
-def _bind(system: Definition, costs: tuple[Cost, ...]) -> BoundCosts:
+def bind(system: Definition, costs: tuple[Cost, ...]) -> BoundCosts:
     """Costs read for this system; kept with it, since training asks again and again."""
     kept: dict = system.__dict__.setdefault("_bound_costs", {})
     key = tuple(map(id, costs))

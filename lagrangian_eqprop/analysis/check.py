@@ -1,0 +1,166 @@
+"""``system.check``: every estimator on the user's own problem, against a complex step through the forward map."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..boundary import Ends, Initial
+from ..eqprop.estimators import Adjoint, Centered, Estimator, Exact, Holomorphic
+from ..eqprop.gradient import check_analytic, gradient, problem_of
+from ..eqprop.result import Gradient
+from ..errors import AccuracyWarning, invalid
+from ..grid import Grid
+from ..symbols.definition import Definition
+from .forward import Entry, Forward, ForwardEnds, central_difference, complex_step, growth
+
+_MOST = 48  # entries of one quantity that are compared; more are thinned out evenly
+DIFFERENCES = "finite differences"
+
+
+@dataclass(frozen=True)
+class Check:
+    """What :meth:`System.check` found; printing it shows the table.
+
+    Attributes
+    ----------
+    errors : dict of str to float
+        The largest relative error of each estimator.
+    by_quantity : dict of str to dict of str to float
+        Relative errors of each quantity: the largest difference of its entries over the largest entry of its
+        own, or over a hundredth of the largest of all where that is larger (a
+        null gradient has no size of its own).
+    reference : dict of str to ndarray
+        The complex-step derivatives of the entries compared.
+    growth : float or None
+        G = |dq_N/dq_0|, how the trajectory multiplies small deviations; None between two ends.
+    tolerance : float
+        max(1e-11, 2e-12 G) for initial data, 1e-9 between two ends.
+    passed : bool
+        Whether Exact, Adjoint and Holomorphic (where the functions are analytic) are within it.
+    """
+
+    name: str
+    loss: float
+    errors: dict[str, float]
+    by_quantity: dict[str, dict[str, float]]
+    reference: dict[str, np.ndarray]
+    growth: float | None
+    tolerance: float
+    passed: bool
+    notes: tuple[str, ...]
+
+    def __str__(self) -> str:
+        names = list(self.errors)
+        width = max(14, *(len(quantity) + 2 for quantity in self.by_quantity))
+        head = f"{self.name}: J = {self.loss:.12g}; relative errors against complex step through the forward map"
+        lines = [head, "".join(["quantity".ljust(width), "dJ (largest)".rjust(14), *(n.rjust(20) for n in names)])]
+        for quantity, row in self.by_quantity.items():
+            values = self.reference[quantity]
+            largest = values.flat[np.abs(values).argmax()]
+            cells = [f"{row[name]:.1e}".rjust(20) for name in names]
+            lines.append(quantity.ljust(width) + f"{largest: .5e}".rjust(14) + "".join(cells))
+        lines.append("largest".ljust(width) + "".rjust(14) + "".join(f"{self.errors[name]:.1e}".rjust(20) for name in names))
+        if self.growth is not None:
+            lines.append(f"growth G = |dq_N/dq_0| = {self.growth:.3g}")
+        verdict = "passed" if self.passed else "FAILED"
+        lines.append(f"{verdict}: Exact, Adjoint and Holomorphic must be within {self.tolerance:.1e}")
+        return "\n".join([*lines, *self.notes])
+
+
+def check(
+    system: Definition, boundary: Initial | Ends, grid: Grid, cost: Any, *, targets: Any = None, inputs: Any = None,
+    parameters: Any = None, method: str | None = None, compiled: bool = True, stability: str = "check",
+) -> Check:  # fmt: skip
+    """Compare all estimators with derivatives that use no gradient code.
+
+    Parameters
+    ----------
+    boundary, grid, cost, targets, inputs, parameters, method, compiled, stability
+        As for ``gradient``.
+
+    Returns
+    -------
+    Check
+        Print it for the table.
+
+    Warns
+    -----
+    AccuracyWarning
+        If the growth G of small deviations is beyond 1e6: rounding errors grow with it.
+    """
+    options = {"targets": targets, "inputs": inputs, "parameters": parameters, "method": method, "compiled": compiled}
+    problem = problem_of(system, grid, cost, options)
+    if isinstance(boundary, Initial):
+        forward: Forward | ForwardEnds = Forward(problem, boundary)
+    elif isinstance(boundary, Ends):
+        forward = ForwardEnds(problem, boundary)
+    else:
+        raise invalid("boundary", "lep.Initial or lep.Ends", type(boundary).__name__)
+    notes: list[str] = []
+    g = growth(forward) if isinstance(forward, Forward) else None
+    if g is not None and g > 1e6:
+        warnings.warn(f"the trajectory multiplies small deviations by {g:.1e}: gradients lose digits", AccuracyWarning, stacklevel=3)
+    estimators: dict[str, Estimator] = {"Exact": Exact(), "Centered": Centered(_small_nudge(g)), "Holomorphic": Holomorphic(), "Adjoint": Adjoint()}
+    try:
+        check_analytic(problem)
+    except ValueError as error:
+        del estimators["Holomorphic"]
+        notes.append(f"Holomorphic left out: {error}")
+    results = {
+        name: gradient(system, boundary, grid, cost, estimator=e, stability=stability, **options) for name, e in estimators.items()
+    }
+    entries = _entries(problem, forward, notes)
+    reference = {quantity: np.array([complex_step(forward, entry) for entry in chosen]) for quantity, chosen in entries.items()}
+    columns: dict[str, Callable[[Entry], float]] = {
+        name: (lambda entry, found=found: _read(problem, found, entry)) for name, found in results.items()  # type: ignore[misc]
+    }
+    columns[DIFFERENCES] = lambda entry: central_difference(forward, entry)
+    largest = max(np.abs(values).max() for values in reference.values())
+    table = {
+        quantity: {name: _error(np.array([read(entry) for entry in chosen]), reference[quantity], largest) for name, read in columns.items()}
+        for quantity, chosen in entries.items()
+    }
+    errors = {name: max(row[name] for row in table.values()) for name in columns}
+    tolerance = max(1e-11, 2e-12*g) if g is not None else 1e-9
+    passed = all(errors[name] <= tolerance for name in ("Exact", "Adjoint", "Holomorphic") if name in errors)
+    return Check(system.name, results["Exact"].loss, errors, table, reference, g, tolerance, passed, tuple(notes))
+
+
+def _small_nudge(g: float | None) -> float:
+    """Where rounding eps/beta and the bias (beta G)^2 of a centered estimate meet."""
+    return float((1e-16/max(g or 1.0, 1.0)**2)**(1/3)*10)
+
+
+def _entries(problem: Any, forward: Forward | ForwardEnds, notes: list[str]) -> dict[str, list[Entry]]:
+    """The numbers to compare, by quantity; theta's are numbered within theta."""
+    found = {}
+    for (symbol, value), row in zip(problem.values.items(), problem.theta_layout, strict=True):
+        found[symbol.name] = [Entry(symbol.name, int(row[0]) + index) for index in range(value.size)]
+    for quantity, value in forward.quantities.items():
+        found[quantity] = [Entry(quantity, index) for index in range(np.size(value))]
+    for quantity, entries in found.items():
+        if len(entries) > _MOST:
+            notes.append(f"{quantity}: {_MOST} of {len(entries)} entries compared")
+            found[quantity] = [entries[k] for k in np.unique(np.linspace(0, len(entries) - 1, _MOST).astype(int))]
+    return found
+
+
+def _read(problem: Any, result: Gradient, entry: Entry) -> float:
+    """An entry of a gradient."""
+    if entry.quantity.startswith("initial."):
+        return float(getattr(result.initial, entry.quantity[8:]).flat[entry.index])
+    if entry.quantity.startswith("ends."):
+        return float(getattr(result.ends, entry.quantity[5:]).flat[entry.index])
+    symbol = next(s for s in problem.values if s.name == entry.quantity)
+    offset = problem.theta_layout[list(problem.values).index(symbol), 0]
+    return float(result.parameters[symbol].flat[entry.index - offset])
+
+
+def _error(values: np.ndarray, reference: np.ndarray, largest: float) -> float:
+    scale = max(np.abs(reference).max(), 1e-2*largest, 1e-300)
+    return float(np.abs(values - reference).max()/scale)

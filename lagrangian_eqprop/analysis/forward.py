@@ -1,0 +1,158 @@
+"""The loss as a plain function of numbers, real or complex: the reference that knows no gradient code.
+
+An imaginary step of 1e-30 in one number, carried through the forward map alone, gives the derivative of the
+loss without cancellation (Squire and Trapp 1998).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy import ndarray
+
+from ..boundary import Ends, Initial
+from ..errors import ConvergenceError
+from ..solvers.initial import Start, integrate, run
+from ..solvers.problem import Problem
+from ..solvers.twopoint import TwoPoint, solve
+
+IMAGINARY = 1e-30
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One number of the problem: which quantity, and which of its elements."""
+
+    quantity: str
+    index: int  # in the flattened quantity
+
+
+class Forward:
+    """J of an initial-value problem as a function of theta, q_0 and the velocity or momentum given."""
+
+    def __init__(self, problem: Problem, boundary: Initial) -> None:
+        self.problem = problem
+        self.start = Start(problem, boundary, "ignore")
+        self.by_velocity = boundary.v is not None
+        other = self.start.v if self.by_velocity else self.start.p
+        self.quantities = {"initial.q": boundary.q, "initial.v" if self.by_velocity else "initial.p": boundary.v if self.by_velocity else boundary.p}
+        self.base = {"theta": problem.theta, "q": self.start.q, "other": other}
+
+    def state(self, changes: dict[str, ndarray], dtype: Any) -> tuple[ndarray, ndarray, ndarray, ndarray]:
+        """theta, q_0, p_0 and the guess of the velocity, with quantities replaced."""
+        theta = changes.get("theta", self.base["theta"]).astype(dtype)
+        q = np.array(np.broadcast_to(changes.get("q", self.base["q"]), self.start.q.shape)).astype(dtype)
+        other = np.array(np.broadcast_to(changes.get("other", self.base["other"]), self.start.q.shape)).astype(dtype)
+        guess = self.start.v.astype(dtype)
+        if not self.by_velocity:
+            return theta, q, other, guess
+        p = np.zeros_like(q)
+        run(self.problem, "initial_momenta", self.problem.env(0, 1, theta, "nodes"), q, other, p)
+        return theta, q, p, guess
+
+    def final(self, changes: dict[str, ndarray], dtype: Any, at_fixed_p: bool = False) -> ndarray:
+        """q_N, for the growth of small deviations."""
+        theta, q, p, guess = self.state({} if at_fixed_p else changes, dtype)
+        if at_fixed_p:
+            q = changes["q"].astype(dtype)
+        integrate(self.problem, q, p, guess, theta)
+        return q
+
+    def loss(self, changes: dict[str, ndarray], dtype: Any) -> complex:
+        """J."""
+        theta, q, p, guess = self.state(changes, dtype)
+        problem, total = self.problem, np.zeros(len(q), dtype)
+
+        def judge(first: int, nodes_q: ndarray, nodes_p: ndarray) -> None:
+            count = nodes_q.shape[1] - 1
+            last = count + (first + count == problem.grid.steps)
+            run(problem, "losses", problem.env(first, count, theta), nodes_q, 0, last, total)
+
+        failures = integrate(problem, q, p, guess, theta, (judge,))
+        if not failures.good.all():
+            raise ConvergenceError(failures.message(problem.grid))
+        return complex(total.mean())
+
+    def value(self, entry: Entry) -> ndarray:
+        """The array that holds an entry, and its place among ``changes``."""
+        return {"initial.q": self.start.boundary.q}.get(entry.quantity, self.quantities.get(entry.quantity, self.base["theta"]))
+
+    @staticmethod
+    def key(entry: Entry) -> str:
+        return {"initial.q": "q", "initial.v": "other", "initial.p": "other"}.get(entry.quantity, "theta")
+
+
+class ForwardEnds:
+    """J of a two-point problem as a function of theta and the fixed ends, on the branch of the free path."""
+
+    def __init__(self, problem: Problem, boundary: Ends) -> None:
+        self.problem, self.boundary = problem, boundary
+        self.two, self.found = solve(problem, boundary, "raise")
+        self.quantities = {}
+        if boundary.q_start is not None:
+            self.quantities["ends.start"] = boundary.q_start
+        if boundary.q_stop is not None:
+            self.quantities["ends.stop"] = boundary.q_stop
+        self.base = {"theta": problem.theta}
+
+    def loss(self, changes: dict[str, ndarray], dtype: Any) -> complex:
+        """J, by Newton from the free path."""
+        problem, two, steps = self.problem, self.two, self.problem.grid.steps
+        theta = changes.get("theta", self.base["theta"]).astype(dtype)
+        moved = TwoPoint(problem, self.boundary)
+        moved.env = problem.env(0, steps, theta, dense=True)
+        total = np.zeros(two.samples, dtype)
+        paths = []
+        for b, free in enumerate(self.found):
+            q = free.q.astype(dtype)
+            for key, node in (("start", 0), ("stop", -1)):
+                if key in changes:
+                    q[node] = np.broadcast_to(changes[key], (two.samples, q.shape[1]))[b]
+            path = q
+            for _ in range(2):  # the imaginary part is right one iteration after the real one
+                path = moved.newton(b, path, 0.0 if dtype is float else 0j, search=False)
+                if path is None:
+                    raise ConvergenceError("the two-point reference did not converge")
+            paths.append(path)
+        run(problem, "losses", moved.env, np.stack(paths), 0, steps + 1, total)
+        return complex(total.mean())
+
+    def value(self, entry: Entry) -> ndarray:
+        return self.quantities.get(entry.quantity, self.base["theta"])
+
+    @staticmethod
+    def key(entry: Entry) -> str:
+        return {"ends.start": "start", "ends.stop": "stop"}.get(entry.quantity, "theta")
+
+
+def complex_step(forward: Forward | ForwardEnds, entry: Entry) -> float:
+    """dJ/d(entry) by an imaginary step."""
+    value = forward.value(entry).astype(complex)
+    value.flat[entry.index] += 1j*IMAGINARY
+    return forward.loss({forward.key(entry): value}, complex).imag/IMAGINARY
+
+
+def central_difference(forward: Forward | ForwardEnds, entry: Entry) -> float:
+    """dJ/d(entry) by a central difference of the loss."""
+    value = np.array(forward.value(entry), float)
+    step = 6e-6*max(abs(value.flat[entry.index]), 1e-2)
+    losses = []
+    for sign in (1, -1):
+        moved = value.copy()
+        moved.flat[entry.index] += sign*step
+        losses.append(forward.loss({forward.key(entry): moved}, float).real)
+    return (losses[0] - losses[1])/(2*step)
+
+
+def growth(forward: Forward, columns: int = 64) -> float:
+    """G = |dq_N/dq_0| at fixed p_0: the largest singular value over samples (of at most ``columns`` columns)."""
+    samples, d = forward.start.q.shape
+    chosen = np.unique(np.linspace(0, d - 1, min(d, columns)).astype(int))
+    jacobian = np.zeros((samples, d, len(chosen)))
+    for place, index in enumerate(chosen):
+        q = forward.start.q.astype(complex)
+        q[:, index] += 1j*IMAGINARY
+        jacobian[:, :, place] = forward.final({"q": q}, complex, at_fixed_p=True).imag/IMAGINARY
+    return float(np.linalg.norm(jacobian, 2, axis=(1, 2)).max())

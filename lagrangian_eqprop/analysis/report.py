@@ -1,0 +1,94 @@
+"""``system.compile()``: compile ahead of time, and say what it took."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..compiler import cache
+from ..compiler.analysis import why_not
+from ..compiler.build import Build, build
+from ..eqprop.gradient import KERNELS, cost_list
+from ..methods import choose
+from ..solvers.problem import bind
+from ..symbols.definition import Definition
+
+
+@dataclass(frozen=True)
+class CompileReport:
+    """What :meth:`System.compile` did; printing it shows the lines.
+
+    Attributes
+    ----------
+    method : str
+        The integrator chosen, and why.
+    seconds : dict of str to float
+        What each stage took; stages that the cache made unnecessary are absent.
+    cached : bool
+        Whether the module was there already.
+    lowering : dict of str to str
+        How each term is evaluated.
+    path : str
+        The generated module.
+    """
+
+    method: str
+    reason: str
+    seconds: dict[str, float]
+    cached: bool
+    lowering: dict[str, str]
+    path: str
+
+    def __str__(self) -> str:
+        lines = [f"method: {self.method} ({self.reason})"]
+        lines += [f"{stage}: {1e3*seconds:.1f} ms" for stage, seconds in self.seconds.items()]
+        lines += [f"{term}: {how}" for term, how in self.lowering.items()]
+        return "\n".join([*lines, f"module ({'found in the cache' if self.cached else 'new'}): {self.path}"])
+
+
+def built(system: Definition, method: str | None, cost: Any, kernels: Sequence[Callable] = KERNELS, compiled: bool = True) -> Build:
+    """The module of a system, without any values."""
+    bound = bind(system, cost_list(cost))
+    chosen = choose(system, method)
+    return build(
+        system, bound.terms, bound.digest, chosen.name, (*chosen.kernels, *kernels), chosen.explicit,
+        len(bound.parameters), len(bound.targets), compiled,
+    )  # fmt: skip
+
+
+def compile_report(system: Definition, method: str | None = None, cost: Any = None) -> CompileReport:
+    """Build the module and the machine code of the time step."""
+    reason = why_not(system)
+    chosen = choose(system, method)
+    made = built(system, method, cost)
+    seconds = dict(made.seconds)
+    begin = time.perf_counter()
+    machine_code(made)
+    seconds["machine code of the time step"] = time.perf_counter() - begin
+    lowering = {}
+    for term in (*system.terms, *bind(system, cost_list(cost)).terms):
+        places = term.places
+        form = {
+            "table": f"a loop over {places.shape[0]} rows of an index table" if places.shape[0] > 1 else "one place",
+            "pairs": f"a double loop over {places.shape[0]} x {places.shape[-1]} pairs, no table",
+            "group": f"a double loop over the pairs of {places.shape[0]} coordinates, no table",
+        }[places.kind]
+        lowering[term.label] = form
+    why = reason + ", so L does not separate" if reason else "the mass is constant and diagonal, so each step is explicit"
+    if method is not None:
+        why = "asked for"
+    return CompileReport(chosen.name, why, seconds, made.hit, lowering, str(cache.folder() / f"{made.module.__name__}.py"))
+
+
+def machine_code(made: Build) -> None:
+    """Let numba compile the loop over time steps for float64 arrays."""
+    from numba import types
+
+    from ..compiler.contract import Environment
+
+    vector, matrix, cube = types.float64[::1], types.float64[:, ::1], types.float64[:, :, ::1]
+    integers = types.int64[::1]
+    env = types.NamedTuple((vector, vector, integers), Environment)
+    made.module.advance.compile((env, types.int64, matrix, matrix, matrix, cube, cube, integers, vector))
