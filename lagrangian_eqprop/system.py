@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from .boundary import Ends, Initial
-from .errors import invalid
 from .grid import Grid
 from .symbols.definition import Definition
 
@@ -137,9 +136,6 @@ class System(Definition):
 
     def source(self, method: str | None = None, cost: Any = None, compiled: bool = True) -> str:
         """The text of the generated module, whose functions are named by the library."""
-        from .eqprop.gradient import KERNELS, cost_list
         from .analysis.report import built
 
-        if cost is not None and not cost_list(cost):
-            raise invalid("cost", "a lep.Cost or a list of them", repr(cost))
-        return built(self, method, cost, KERNELS, compiled).source
+        return built(self, method, cost, compiled).source

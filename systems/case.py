@@ -56,7 +56,7 @@ class Case:
     inputs: Mapping[Any, Any] = field(default_factory=dict)
     invariants: Mapping[str, Invariant] = field(default_factory=dict)
     exact: tuple[str, ...] = ()
-    time_label: str = "t (dimensionless)"
+    time_label: str = "$t$ (dimensionless)"
 
     @functools.cached_property
     def ends(self) -> Ends:
@@ -71,6 +71,11 @@ class Case:
 def coordinates(names: str) -> list[Any]:
     """Functions of time by their names, as dynamicsymbols makes them; a list also for a single name."""
     return [sp.Function(name)(TIME) for name in names.split()]
+
+
+def site_labels(size: int) -> tuple[str, ...]:
+    """Labels of the coordinates of a chain or a network, numbered from 0 as in ``at``."""
+    return tuple(f"$x_{{{index}}}$ (dimensionless)" for index in range(size))
 
 
 def energy(path: Trajectory) -> np.ndarray:

@@ -41,8 +41,8 @@ def parts() -> dict[str, Any]:
         ),
         "cost": Cost((sp.sin(b) - aim)**2/2, targets=[aim]),
         "targets": {aim: 0.2},
-        "labels": ("a (rad)", "b (rad)"),
-        "time_label": "t (s)",
+        "labels": ("$a$ (rad)", "$b$ (rad)"),
+        "time_label": "$t$ (s)",
         "invariants": {"energy": energy},
     }
 

@@ -45,5 +45,5 @@ def case() -> Case:
         cost=Cost((q - aim)**2/2, targets=[aim]),
         targets={aim: 0.5*np.sin(0.7*grid.t)},
         inputs={u: drive},
-        labels=("q (dimensionless)",),
+        labels=("$q$ (dimensionless)",),
     )

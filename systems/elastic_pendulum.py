@@ -36,7 +36,7 @@ def case() -> Case:
         grid=Grid(2000, step=0.01),
         cost=Cost((r - aim)**2/2, targets=[aim]),
         targets={aim: 4/3},
-        labels=("r (m)", "theta (rad)"),
-        time_label="t (s)",
+        labels=("$r$ (m)", r"$\theta$ (rad)"),
+        time_label="$t$ (s)",
         invariants={"energy": energy},
     )

@@ -18,7 +18,7 @@ from ..grid import Grid
 from ..symbols.cost import Cost
 from ..symbols.terms import Term
 from ..system import System
-from .case import TIME, Case, coordinates, energy
+from .case import TIME, Case, coordinates, energy, site_labels
 
 SITES = 32
 
@@ -52,6 +52,6 @@ def case() -> Case:
         grid=Grid(1200, step=0.2),
         cost=Cost((x - aim)**2/2, on=[x], at=[SITES//2], targets=[aim]),
         targets={aim: 0.0},
-        labels=tuple(f"x_{i + 1} (dimensionless)" for i in range(SITES)),
+        labels=site_labels(SITES),
         invariants={"energy": energy},
     )

@@ -32,6 +32,6 @@ def case() -> Case:
         grid=grid,
         cost=Cost((q - aim)**2/2, targets=[aim]),
         targets={aim: 0.8*np.cos(0.85*grid.t)},
-        labels=("q (dimensionless)",),
+        labels=("$q$ (dimensionless)",),
         invariants={"energy": energy},
     )

@@ -36,6 +36,6 @@ def case() -> Case:
         grid=Grid(1000, step=0.04),
         cost=Cost((y - aim)**2/2, targets=[aim]),
         targets={aim: 0.2},
-        labels=("x (dimensionless)", "y (dimensionless)"),
+        labels=("$x$ (dimensionless)", "$y$ (dimensionless)"),
         invariants={"energy": energy},
     )

@@ -40,7 +40,7 @@ def case() -> Case:
         grid=Grid(2000, step=0.01),
         cost=Cost(((x - aim_x)**2 + (y - aim_y)**2)/2, targets=[aim_x, aim_y], when="end"),
         targets={aim_x: -1.0, aim_y: 0.7},
-        labels=("x (dimensionless)", "y (dimensionless)"),
+        labels=("$x$ (dimensionless)", "$y$ (dimensionless)"),
         invariants={"energy": energy, "angular momentum": angular_momentum},
         exact=("angular momentum",),
     )

@@ -41,7 +41,7 @@ def case() -> Case:
         grid=Grid(1000, step=0.03),
         cost=Cost((x - aim)**2/2, targets=[aim]),
         targets={aim: 0.5},
-        labels=("x (dimensionless)", "y (dimensionless)"),
+        labels=("$x$ (dimensionless)", "$y$ (dimensionless)"),
         invariants={"energy": energy, "angular momentum": angular_momentum},
         exact=("angular momentum",),
     )

@@ -18,7 +18,7 @@ from ..grid import Grid
 from ..symbols.cost import Cost
 from ..symbols.terms import AllPairs, Term
 from ..system import System
-from .case import TIME, Case, coordinates, energy
+from .case import TIME, Case, coordinates, energy, site_labels
 
 INPUTS, HIDDEN, OUTPUTS = 6, 12, 3
 NODES = INPUTS + HIDDEN + OUTPUTS
@@ -67,6 +67,6 @@ def case() -> Case:
         grid=Grid(1000, step=0.03),
         cost=Cost(score, on=o, at=[outputs], targets=y, when="end"),
         targets=dict(zip(y, (1.0, 0.0, 0.0))),
-        labels=tuple(f"x_{i + 1} (dimensionless)" for i in range(NODES)),
+        labels=site_labels(NODES),
         invariants={"energy": energy},
     )

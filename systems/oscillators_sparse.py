@@ -17,7 +17,7 @@ from ..grid import Grid
 from ..symbols.cost import Cost
 from ..symbols.terms import Term
 from ..system import System
-from .case import TIME, Case, coordinates, energy
+from .case import TIME, Case, coordinates, energy, site_labels
 
 NODES = 16
 
@@ -61,6 +61,6 @@ def case() -> Case:
         grid=grid,
         cost=Cost((x - aim)**2/2, on=[x], at=[10], targets=[aim]),
         targets={aim: 0.3*np.sin(grid.t)},
-        labels=tuple(f"x_{i + 1} (dimensionless)" for i in range(NODES)),
+        labels=site_labels(NODES),
         invariants={"energy": energy},
     )

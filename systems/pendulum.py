@@ -35,7 +35,7 @@ def case() -> Case:
         grid=Grid(1000, step=0.01),
         cost=Cost((sp.cos(theta) - aim)**2/2, targets=[aim]),
         targets={aim: 0.5},
-        labels=("theta (rad)",),
-        time_label="t (s)",
+        labels=(r"$\theta$ (rad)",),
+        time_label="$t$ (s)",
         invariants={"energy": energy},
     )

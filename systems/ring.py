@@ -17,7 +17,7 @@ from ..grid import Grid
 from ..symbols.cost import Cost
 from ..symbols.terms import Term
 from ..system import System
-from .case import TIME, Case, coordinates, energy, total_momentum
+from .case import TIME, Case, coordinates, energy, site_labels, total_momentum
 
 SITES = 12
 
@@ -45,7 +45,7 @@ def case() -> Case:
         grid=Grid(1200, step=0.05),
         cost=Cost((r - aim)**2/2, on=[x, z], at=[[8, 9]], targets=[aim]),
         targets={aim: 0.1},
-        labels=tuple(f"x_{i + 1} (dimensionless)" for i in range(SITES)),
+        labels=site_labels(SITES),
         invariants={"energy": energy, "total momentum": total_momentum},
         exact=("total momentum",),
     )

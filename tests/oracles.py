@@ -82,8 +82,7 @@ def run(mechanics, method, q, p, theta, grid, u=None):
     rule, h = RULES[method], grid.step
     u = drive(None, method, grid.steps) if u is None else u
     x, p = np.array(q, complex), np.array(p, complex)
-    mass = mechanics.derivatives(x, 0*x, grid.start, theta, u[0] if method == "midpoint" else u[0][0])[4]
-    y = x + h*np.linalg.solve(mass, p)
+    y = x + 0
     qs, ps = [x], [p]
     for k in range(grid.steps):
         t, extra = grid.start + k*h, 2
@@ -168,13 +167,11 @@ def complex_step(function, x):
     return found
 
 
-def initial_gradients(mechanics, method, loss, q, grid, theta, *, v=None, p=None, u=None, targets=()):
-    """J and its derivatives in theta, q and v or p, whichever is held fixed; everything by complex steps."""
-    first = np.zeros(len(mechanics.inputs)) if u is None else u
+def initial_gradients(mechanics, method, loss, q, grid, theta, *, v=None, p=None, u=None, first=(), targets=()):
+    """J and its derivatives in theta, q and v or p, whichever is held fixed; ``first`` holds the inputs at node 0."""
 
     def J(theta, q, given):
-        at_start = first if u is None else (u[0][0] if method == "verlet" else u[0])
-        momentum = given if v is None else np.array(mechanics.momentum(q, given, grid.start, theta, at_start))
+        momentum = given if v is None else np.array(mechanics.momentum(q, given, grid.start, theta, first))
         return loss(run(mechanics, method, q, momentum, theta, grid, u)[0], grid, theta, targets)
 
     other = v if p is None else p

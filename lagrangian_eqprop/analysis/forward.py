@@ -48,8 +48,12 @@ class Forward:
         guess = self.start.v.astype(dtype)
         if not self.by_velocity:
             return theta, q, other, guess
-        p = np.zeros_like(q)
-        run(self.problem, "initial_momenta", self.problem.env(0, 1, theta, "nodes"), q, other, p)
+        p, env = np.zeros_like(q), self.problem.env(0, 1, theta, "nodes")
+        if self.problem.method.explicit:
+            run(self.problem, "masses", env, q, p)
+            p *= other
+        else:
+            run(self.problem, "initial_momenta", env, q, other, p)
         return theta, q, p, guess
 
     def final(self, changes: dict[str, ndarray], dtype: Any, at_fixed_p: bool = False) -> ndarray:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ..compiler import cache
 from ..compiler.analysis import why_not
 from ..compiler.build import Build, build
-from ..eqprop.gradient import KERNELS, cost_list
+from ..eqprop.gradient import cost_list, kernels_for
 from ..methods import choose
 from ..solvers.problem import bind
 from ..symbols.definition import Definition
@@ -48,12 +47,12 @@ class CompileReport:
         return "\n".join([*lines, f"module ({'found in the cache' if self.cached else 'new'}): {self.path}"])
 
 
-def built(system: Definition, method: str | None, cost: Any, kernels: Sequence[Callable] = KERNELS, compiled: bool = True) -> Build:
+def built(system: Definition, method: str | None, cost: Any, compiled: bool = True) -> Build:
     """The module of a system, without any values."""
     bound = bind(system, cost_list(cost))
     chosen = choose(system, method)
     return build(
-        system, bound.terms, bound.digest, chosen.name, (*chosen.kernels, *kernels), chosen.explicit,
+        system, bound.terms, bound.digest, chosen.name, (*chosen.kernels, *kernels_for(cost_list(cost))), chosen.explicit,
         len(bound.parameters), len(bound.targets), compiled,
     )  # fmt: skip
 

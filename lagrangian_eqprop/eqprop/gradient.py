@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,11 +24,8 @@ from . import initial as initial_value
 from .estimators import Adjoint, Centered, Estimator, Exact, Holomorphic, OneSided
 from .result import Gradient, InitialGradient
 
-KERNELS = tuple(
-    function
-    for part in (stepping, nudges, twopoint, echo, adjoint, initial_value, ends)
-    for function in kernels_of(part)
-)
+_STEPPING = (stepping, nudges, twopoint)
+_ALL = (*_STEPPING, echo, adjoint, initial_value, ends)
 _ESTIMATORS = (OneSided, Centered, Holomorphic, Exact, Adjoint)
 
 
@@ -39,9 +36,15 @@ def cost_list(cost: Cost | Sequence[Cost] | None) -> tuple[Cost, ...]:
     return (cost,) if isinstance(cost, Cost) else tuple(cost)
 
 
+def kernels_for(costs: Sequence[Cost]) -> tuple[Callable, ...]:
+    """The kernels of a module: those for trajectories, and with a cost those for gradients."""
+    return tuple(function for part in (_ALL if costs else _STEPPING) for function in kernels_of(part))
+
+
 def problem_of(system: Definition, grid: Grid, cost: Any, options: dict[str, Any]) -> Problem:
-    """The problem with all kernels of the library."""
-    return Problem(system, grid, cost_list(cost), kernels=KERNELS, **options)
+    """The problem with the kernels it needs."""
+    costs = cost_list(cost)
+    return Problem(system, grid, costs, kernels=kernels_for(costs), **options)
 
 
 def gradient(

@@ -1,0 +1,1 @@
+"""Training: data sets in mini-batches, optimisers, and parameters kept in files."""

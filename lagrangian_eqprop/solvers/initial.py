@@ -14,6 +14,7 @@ from ..compiler.contract import Environment, hessian
 from ..compiler.kernel import kernel
 from ..errors import AccuracyWarning, ConvergenceError, invalid
 from ..methods.common import copy, node_energy, node_momentum
+from ..methods.stability import largest_stiffness
 from ..methods.verlet import (  # each method defines these; named here to be read and checked
     finish, interval_action, new_work, node_velocity, prepare, start, step,
 )  # fmt: skip
@@ -89,21 +90,22 @@ def mass_matrix(env: Environment, q: ndarray, v: ndarray, M: ndarray) -> None:
 
 
 @kernel
-def stiffest(env: Environment, q: ndarray, rounds: int, values: ndarray) -> None:
-    """The largest eigenvalue of M^-1 V'' of every sample."""
-    work = new_work(env, q[0])
-    for b in range(q.shape[0]):
-        prepare(env, b, q[b], q[b], work)
-        values[b] = largest_stiffness(env, b, q[b], rounds, work)
-
-
-@kernel
 def masses(env: Environment, q: ndarray, m: ndarray) -> None:
-    """The constant masses of every sample."""
+    """The constant masses of every sample, for an explicit method."""
     work = new_work(env, q[0])
     for b in range(q.shape[0]):
         prepare(env, b, q[b], q[b], work)
         copy(work[0], m[b])
+
+
+@kernel
+def stiffest(env: Environment, q: ndarray, rounds: int, m: ndarray, values: ndarray) -> None:
+    """Masses, and the largest eigenvalue of M^-1 V'', of every sample."""
+    work = new_work(env, q[0])
+    for b in range(q.shape[0]):
+        prepare(env, b, q[b], q[b], work)
+        copy(work[0], m[b])
+        values[b] = largest_stiffness(env, b, q[b], rounds, work)
 
 
 class Start:
@@ -122,23 +124,24 @@ class Start:
 
         self.q = spread(boundary.q)
         env = problem.env(0, 1, labels="nodes")
-        self.v = np.zeros((samples, size)) if boundary.v is None else spread(boundary.v)
-        check_regular(problem, env, self.q, self.v)
-        if boundary.v is not None:
-            self.p = np.zeros((samples, size))
-            run(problem, "initial_momenta", env, self.q, self.v, self.p)
-        else:
-            assert boundary.p is not None
-            self.p = spread(boundary.p)
-            v = self.v[:, None].copy()
-            run(problem, "velocities", env, self.q[:, None], self.p[:, None], v, np.zeros((samples, 1)))
-            if not np.isfinite(v).all():
-                raise ConvergenceError("p = L_v(q, v) has no solution near v = 0 for the initial momentum; give v instead of p")
-            self.v = v[:, 0]
         if stability not in ("check", "ignore"):
             raise invalid("stability", "'check' or 'ignore'", repr(stability))
-        if problem.method.explicit and stability == "check":
-            check_stability(problem, env, self.q)
+        given_v = boundary.v is not None
+        self.v = spread(boundary.v) if boundary.v is not None else np.zeros((samples, size))
+        self.p = spread(boundary.p) if boundary.p is not None else np.zeros((samples, size))
+        if problem.method.explicit:
+            m = explicit_masses(problem, env, self.q, stability)
+            self.p, self.v = (m*self.v, self.v) if given_v else (self.p, self.p/m)
+            return
+        check_regular(problem, env, self.q, self.v)
+        if given_v:
+            run(problem, "initial_momenta", env, self.q, self.v, self.p)
+            return
+        v = self.v[:, None].copy()
+        run(problem, "velocities", env, self.q[:, None], self.p[:, None], v, np.zeros((samples, 1)))
+        if not np.isfinite(v).all():
+            raise ConvergenceError("p = L_v(q, v) has no solution near v = 0 for the initial momentum; give v instead of p")
+        self.v = v[:, 0]
 
 
 def run(problem: Problem, kernel_name: str, *arguments: Any) -> Any:
@@ -150,27 +153,33 @@ def run(problem: Problem, kernel_name: str, *arguments: Any) -> Any:
         return function(*arguments)
 
 
+_REGULAR = "the Lagrangian must be regular: its mass matrix L_vv must be invertible; "
+
+
 def check_regular(problem: Problem, env: Environment, q: ndarray, v: ndarray) -> None:
     """Refuse a Lagrangian whose mass matrix L_vv is singular at the start."""
     size = problem.system.size
-    must = "regular: its mass matrix L_vv must be invertible"
-    if problem.method.explicit:
-        m = np.empty_like(q)
-        run(problem, "masses", env, q, m)
-        for index in np.flatnonzero(~((m != 0) & np.isfinite(m)).all(0)):
-            raise ValueError(f"the Lagrangian must be {must}; {problem.coordinate_name(index)} has no kinetic energy")
-    elif not problem.sparse:
+    if not problem.sparse:
         M = np.zeros(size*size)
         run(problem, "mass_matrix", env, q[0], v[0], M)
         singular = np.linalg.svd(M.reshape(size, size), compute_uv=False)
         if not singular[-1] > 1e-14*singular[0]:
-            raise ValueError(f"the Lagrangian must be {must}; at the start its singular values reach {singular[-1]:.1e}")
+            raise ValueError(f"{_REGULAR}its singular values at the start reach down to {singular[-1]:.1e}")
 
 
-def check_stability(problem: Problem, env: Environment, q: ndarray) -> None:
-    """Refuse or warn before the first step; a path beyond the limit may stay finite and wrong."""
-    values = np.zeros(len(q))
-    run(problem, "stiffest", env, q, 100, values)
+def explicit_masses(problem: Problem, env: Environment, q: ndarray, stability: str) -> ndarray:
+    """The masses of every sample; with ``stability="check"`` a step that is too large is refused before the first.
+
+    A path beyond the limit may stay finite and wrong, so that waiting for nan would be no guard.
+    """
+    m, values = np.zeros_like(q), np.zeros(len(q))
+    if stability == "check":
+        rounds = int(np.clip(2_000_000//q.shape[1], 16, 100))
+        run(problem, "stiffest", env, q, rounds, m, values)
+    else:
+        run(problem, "masses", env, q, m)
+    for index in np.flatnonzero(~((m != 0) & np.isfinite(m)).all(0)):
+        raise ValueError(f"{_REGULAR}{problem.coordinate_name(index)} has no kinetic energy")
     worst = float(values.max())
     number = problem.grid.step**2*worst
     if number >= 3:
@@ -178,7 +187,8 @@ def check_stability(problem: Problem, env: Environment, q: ndarray) -> None:
         text = f"step must be below {limit:.4g} for Verlet (2 over the largest frequency at the start); got {problem.grid.step:.4g}"
         if number >= 4:
             raise ValueError(text + "; take a smaller step, or stability='ignore' to study it")
-        warnings.warn(text + ", which is close to the limit", AccuracyWarning, stacklevel=4)
+        warnings.warn(text + ", which is close to the limit", AccuracyWarning, stacklevel=5)
+    return m
 
 
 class Failures:
@@ -229,13 +239,10 @@ def integrate(
         failed, residual = np.where(failures.good, -1, 0), np.zeros(len(q))
         run(problem, "advance", env, count, q, p, guess, nodes[0], nodes[1], failed, residual)
         failed[~failures.good] = -1
-        good = failures.good & (failed < 0)
-        if not np.isfinite(nodes[:, good]).all():
-            wrong = ~np.isfinite(nodes).all((0, 3)) & good[:, None]
-            for b in np.flatnonzero(wrong.any(1)):
-                failed[b], residual[b] = int(np.argmax(wrong[b])), np.inf
+        _find_infinite(nodes, q, p, failed, residual, failures)
         failures.settle(failed, residual, first)
-        nodes[:, ~failures.good] = np.nan
+        if not failures.good.all():
+            nodes[:, ~failures.good] = np.nan
         if not failures.good.any():
             break
         for observe in observers:
@@ -243,6 +250,15 @@ def integrate(
         if progress is not None:
             progress.update(count)
     return failures
+
+
+def _find_infinite(
+    nodes: ndarray, q: ndarray, p: ndarray, failed: ndarray, residual: ndarray, failures: Failures
+) -> None:  # fmt: skip
+    """Samples that are no longer finite at the end of a block, and the step at which that began."""
+    finite = np.isfinite(q).all(1) & np.isfinite(p).all(1)
+    for b in np.flatnonzero(~finite & failures.good & (failed < 0)):
+        failed[b], residual[b] = int(np.argmax(~np.isfinite(nodes[:, b]).all((0, 2)))), np.inf
 
 
 def without(start: Start, failures: Failures) -> Start:

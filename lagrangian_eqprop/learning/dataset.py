@@ -1,0 +1,135 @@
+"""A data set: the arguments of `gradient` whose batch axis is cut into mini-batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import sympy as sp
+
+from ..boundary import Ends, Initial
+from ..eqprop.gradient import cost_list, gradient, problem_of
+from ..eqprop.initial import free_run
+from ..errors import ConvergenceError, invalid
+from ..grid import Grid
+from ..solvers.initial import Start
+from ..solvers.signals import Signal
+from ..symbols.definition import Definition
+
+Arrays = dict[sp.Symbol, np.ndarray]
+
+
+class Dataset:
+    """Boundary conditions, inputs and targets, checked once by the library's own rules of axes.
+
+    Parameters
+    ----------
+    system, boundary, grid, cost, targets, inputs, parameters, options
+        As for `gradient`; options are method and compiled.
+
+    Attributes
+    ----------
+    size : int
+        The number of samples B; 1 where nothing has a batch axis.
+    values : dict of Symbol to ndarray
+        All parameters of the system and the costs.
+    """
+
+    def __init__(
+        self, system: Definition, boundary: Initial | Ends, grid: Grid, cost: Any, *, targets: Mapping[Any, Any] | None,
+        inputs: Mapping[Any, Any] | None, parameters: Mapping[Any, Any] | None, **options: Any,
+    ) -> None:  # fmt: skip
+        if not cost_list(cost):
+            raise invalid("cost", "a lep.Cost or a non-empty list of them", repr(cost))
+        given = {"targets": targets, "inputs": inputs, "parameters": parameters}
+        problem = problem_of(system, grid, cost, {**given, **options})
+        self.boundary = boundary
+        if isinstance(boundary, Initial):
+            states = {"q": boundary.q, "v": boundary.v, "p": boundary.p}
+        elif isinstance(boundary, Ends):
+            guess = None if boundary.guess is None or boundary.guess.ndim == 2 else boundary.guess[:, 0]
+            states = {"q_start": boundary.q_start, "q_stop": boundary.q_stop, "guess": guess}
+        else:
+            raise invalid("boundary", "lep.Initial or lep.Ends", type(boundary).__name__)
+        self.size = problem.batch_of(states) or 1
+        self.values = dict(problem.values)
+        self.batched_parameters = [s for s, v in self.values.items() if v.ndim > problem.bound.parameters[s].ndim]
+        self._inputs = self._given(system.inputs, inputs, problem.inputs.signals)
+        self._targets = self._given([symbol for symbol, _ in problem.bound.targets], targets, problem.targets.signals)
+
+    @staticmethod
+    def _given(
+        symbols: Sequence[sp.Symbol], given: Mapping[Any, Any] | None, signals: Sequence[Signal]
+    ) -> dict[sp.Symbol, Any]:
+        """Values by Symbol, those with a batch axis as functions of the samples wanted."""
+        named = {key.name if isinstance(key, sp.Symbol) else key: value for key, value in (given or {}).items()}
+        found = {}
+        for symbol, signal in zip(symbols, signals, strict=True):
+            value = named[symbol.name]
+            if signal.batch is None:
+                found[symbol] = value
+            else:
+                found[symbol] = _Rows(value if callable(value) else np.asarray(value, float))
+        return found
+
+    def take(self, samples: np.ndarray) -> dict[str, Any]:
+        """The arguments ``boundary, inputs, targets`` of some samples."""
+
+        def rows(state: np.ndarray | None, axes: int = 1) -> np.ndarray | None:
+            return state[samples] if state is not None and state.ndim > axes and len(state) == self.size else state
+
+        b = self.boundary
+        part: Initial | Ends
+        if isinstance(b, Initial):
+            part = Initial(rows(b.q), v=rows(b.v), p=rows(b.p))
+        else:
+            part = Ends(rows(b.q_start), rows(b.q_stop), guess=rows(b.guess, 2))
+
+        def cut(signals: Mapping[sp.Symbol, Any]) -> dict[sp.Symbol, Any]:
+            return {s: v.take(samples, self.size) if isinstance(v, _Rows) else v for s, v in signals.items()}
+
+        return {"boundary": part, "inputs": cut(self._inputs), "targets": cut(self._targets)}
+
+    def take_parameters(self, values: Arrays, samples: np.ndarray) -> Arrays:
+        """Parameters, those given for every sample cut like the data."""
+        cut = [s for s in self.batched_parameters if len(values[s]) == self.size]
+        return {s: v[samples] if s in cut else v for s, v in values.items()}
+
+
+class _Rows:
+    """A signal with a batch axis: an array, or a function whose values have one."""
+
+    def __init__(self, value: np.ndarray | Callable[[np.ndarray], Any]) -> None:
+        self.value = value
+
+    def take(self, samples: np.ndarray, size: int) -> Any:
+        value = self.value
+        if callable(value):
+            return lambda times: _rows(np.asarray(value(times)), samples, size)
+        return _rows(value, samples, size)
+
+
+def _rows(array: np.ndarray, samples: np.ndarray, size: int) -> np.ndarray:
+    return array[samples] if len(array) == size else array
+
+
+def mean_loss(
+    system: Definition, data: Dataset, grid: Grid, cost: Any, values: Arrays, chunk: int, **options: Any
+) -> float:
+    """The mean loss of all samples; of initial-value problems by a free run alone."""
+    total = 0.0
+    for low in range(0, data.size, chunk):
+        samples = np.arange(low, min(low + chunk, data.size))
+        part = data.take(samples)
+        boundary = part.pop("boundary")
+        part = {**part, **options, "parameters": data.take_parameters(values, samples)}
+        if isinstance(boundary, Ends):
+            total += gradient(system, boundary, grid, cost, **part).loss*samples.size
+            continue
+        problem = problem_of(system, grid, cost, part)
+        free = free_run(problem, Start(problem, boundary, "ignore"), False)
+        if not free.failures.good.all():
+            raise ConvergenceError(free.failures.message(grid))
+        total += float(np.mean(free.losses))*samples.size
+    return total/data.size

@@ -1,0 +1,209 @@
+"""The training loop: mini-batches, gradients by equilibrium propagation, an optimiser."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import sympy as sp
+
+from ..boundary import Ends, Initial
+from ..eqprop.estimators import Estimator, Exact
+from ..eqprop.gradient import check_on_failure, gradient
+from ..eqprop.result import Gradient
+from ..errors import ConvergenceError, invalid
+from ..grid import Grid
+from ..progress import bar
+from ..symbols.definition import Definition, lookup
+from .dataset import Dataset, mean_loss
+from .history import History
+from .optimisers import Adam, Optimiser
+
+
+def fit(
+    system: Definition, boundary: Initial | Ends, grid: Grid, cost: Any, *, targets: Mapping[Any, Any] | None = None,
+    inputs: Mapping[Any, Any] | None = None, parameters: Mapping[Any, Any] | None = None, epochs: int = 30,
+    batch: int | None = 64, optimiser: Optimiser | None = None, estimator: Estimator | None = None,
+    train: Sequence[Any] | None = None, seed: int = 0, progress: bool = True,
+    validation: Callable[[dict[sp.Symbol, np.ndarray]], Any] | Mapping[str, Any] | None = None,
+    method: str | None = None, compiled: bool = True, stability: str = "check", on_failure: str = "raise",
+) -> History:  # fmt: skip
+    """Train parameters of a system, and of its costs, on a data set.
+
+    Every epoch passes all samples once, in an order drawn anew, in mini-batches; each gives one gradient and one
+    step of the optimiser. The same arguments and seed give the same parameters bit for bit.
+
+    Parameters
+    ----------
+    system, boundary, grid, cost, targets, inputs, parameters, estimator, method, compiled
+        As for :meth:`lagrangian_eqprop.System.gradient`. The batch axis of boundary, inputs and targets is the
+        data set; what has none is the same for all samples. Without any batch axis there is one sample, and one
+        step an epoch. ``parameters`` are the values to begin with.
+    epochs : int
+        Passes over the data set.
+    batch : int or None
+        Samples a step; the last mini-batch of an epoch may be smaller. None takes all.
+    optimiser : Optimiser
+        :class:`~lagrangian_eqprop.Adam` with rate 1e-3 by default, or :class:`~lagrangian_eqprop.SGD`.
+    train : sequence of Symbol or str, optional
+        What is trained; by default all parameters of the system and the costs.
+    seed : int
+        For the order of the samples.
+    progress : bool
+        Show a bar with the loss.
+    validation : callable or mapping, optional
+        Called with the parameters after every epoch, returning a number or an array of numbers; or the arguments
+        ``boundary``, ``targets``, ``inputs`` of another data set whose mean loss is taken. Nothing is selected by it.
+    stability : "check" or "ignore"
+        Whether Verlet checks its step, here with the first mini-batch of every epoch, since training moves the
+        frequencies.
+    on_failure : "raise" or "return"
+        With "return" a sample without a trajectory is left out of its step; a mini-batch of them alone raises.
+
+    Returns
+    -------
+    History
+        Also after Ctrl-C: then ``interrupted`` is True, and the parameters are those of the last finished step.
+
+    Raises
+    ------
+    ConvergenceError
+        Naming epoch and mini-batch, if no trajectory is found or the loss or the gradient is not finite. Its attribute
+        ``history`` keeps what was reached before.
+    ValueError
+        If an argument does not fit; the message names it.
+
+    Examples
+    --------
+    >>> import numpy as np, sympy as sp
+    >>> from sympy.physics.mechanics import dynamicsymbols
+    >>> import lagrangian_eqprop as lep
+    >>> q, (k, y) = dynamicsymbols("q"), sp.symbols("k y")
+    >>> spring = lep.System(q.diff()**2/2 - k*q**2/2, coordinates=[q], parameters={k: 0.8})
+    >>> grid, start = lep.Grid(50, step=0.1), lep.Initial(q=[1.0], v=[0.0])
+    >>> seen = spring.trajectory(start, grid, parameters={k: 1.0}).q[:, 0]
+    >>> cost = lep.Cost((q - y)**2/2, targets=[y])
+    >>> history = spring.fit(start, grid, cost, targets={y: seen}, optimiser=lep.SGD(0.1), progress=False)
+    >>> abs(float(history[k]) - 1.0) < 1e-3
+    True
+    """
+    optimiser = Adam() if optimiser is None else optimiser
+    if not isinstance(optimiser, Optimiser) or isinstance(optimiser, type):
+        raise invalid("optimiser", "lep.SGD(...), lep.Adam(...) or an object with start and step", repr(optimiser))
+    _check_count("epochs", epochs)
+    if batch is not None:
+        _check_count("batch", batch)
+    if not (callable(validation) or validation is None or isinstance(validation, Mapping)):
+        raise invalid("validation", "a function of the parameters or a mapping", type(validation).__name__)
+    check_on_failure(on_failure)
+    options: dict[str, Any] = {"method": method, "compiled": compiled}
+    data = Dataset(system, boundary, grid, cost, targets=targets, inputs=inputs, parameters=parameters, **options)
+    trained = _trained(data, train)
+    judge = _validation(validation, system, boundary, grid, cost, data.values, batch, options)
+    rng = np.random.default_rng(seed)
+    size = min(batch or data.size, data.size)
+    many = -(-data.size//size)
+
+    values = {symbol: np.array(value) for symbol, value in data.values.items()}
+    state = optimiser.start({symbol: values[symbol] for symbol in trained})
+    finished: list[tuple[float, Any, float]] = []  # of every epoch its loss, what validation gave, and seconds
+    where, epoch, number = "", 0, 0
+
+    def slopes(samples: np.ndarray) -> tuple[Gradient, dict[sp.Symbol, np.ndarray]]:
+        part = data.take(samples)
+        result = gradient(
+            system, part.pop("boundary"), grid, cost, estimator=Exact() if estimator is None else estimator,
+            parameters=data.take_parameters(values, samples), on_failure=on_failure,
+            stability=stability if number == 0 else "ignore", **part, **options,
+        )  # fmt: skip
+        found = {symbol: result.parameters[symbol] for symbol in trained}
+        _check_finite(result.loss, found)
+        return result, found
+
+    def history(message: str, interrupted: bool = False) -> History:
+        loss, judged, seconds = zip(*finished, strict=True) if finished else ((), (), ())
+        done = None if judge is None else np.array(judged, float)
+        return History(np.array(loss, float), values, done, np.array(seconds, float), interrupted, message)
+
+    try:
+        with bar(progress, epochs*many, "steps") as ticks:
+            for epoch in range(epochs):
+                begin = time.perf_counter()
+                order = rng.permutation(data.size)
+                total, count = 0.0, 0
+                for number in range(many):
+                    where = f"in epoch {epoch + 1} of {epochs}, mini-batch {number + 1} of {many}"
+                    try:
+                        result, found = slopes(order[number*size : (number + 1)*size])
+                    except (ConvergenceError, ValueError) as error:
+                        if isinstance(error, ValueError) and epoch == number == 0:
+                            raise  # an argument does not fit: training has not begun
+                        failure = ConvergenceError(f"training failed {where}: {error}; a smaller rate may help")
+                        failure.history = history(f"failed {where}")  # type: ignore[attr-defined]
+                        raise failure from error
+                    state, moved = optimiser.step(state, {symbol: values[symbol] for symbol in trained}, found)
+                    values = {**values, **moved}
+                    good = int(np.isfinite(result.losses).sum())
+                    total, count = total + result.loss*good, count + good
+                    if ticks is not None:
+                        ticks.set_postfix_str(_postfix(epoch, epochs, total/count, finished), refresh=False)
+                        ticks.update()
+                verdict = None if judge is None else judge(dict(values))
+                finished.append((total/count, verdict, time.perf_counter() - begin))
+    except KeyboardInterrupt:
+        if progress:
+            print(f"interrupted {where}; what was reached is returned", file=sys.stderr)
+        return history(f"interrupted {where}; the parameters are those of the last finished step", interrupted=True)
+    return history(f"finished {epochs} epochs of {many} steps")
+
+
+def _postfix(epoch: int, epochs: int, loss: float, finished: Sequence[tuple[float, Any, float]]) -> str:
+    judged = finished[-1][1] if finished else None
+    seen = "" if judged is None else f", validation {np.array2string(np.asarray(judged, float), precision=4)}"
+    return f"epoch {epoch + 1}/{epochs}, loss {loss:.4g}{seen}"
+
+
+def _check_count(name: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+        raise invalid(name, "a positive integer", repr(value))
+
+
+def _trained(data: Dataset, train: Sequence[Any] | None) -> list[sp.Symbol]:
+    if isinstance(train, (str, sp.Symbol)):
+        raise invalid("train", "a list of Symbols or names", repr(train))
+    chosen = list(data.values) if train is None else [lookup(key, data.values, "train") for key in train]
+    if not chosen or len(set(chosen)) != len(chosen):
+        raise invalid("train", "at least one parameter, each once", repr(train))
+    for symbol in chosen:
+        if symbol in data.batched_parameters:
+            came = f"shape {data.values[symbol].shape}"
+            raise invalid(f"parameters[{symbol.name}]", "without a batch axis to be trained", came)
+    return chosen
+
+
+def _check_finite(loss: float, slopes: Mapping[sp.Symbol, np.ndarray]) -> None:
+    if not np.isfinite(loss):
+        raise ConvergenceError(f"the loss is {loss}")
+    for symbol, slope in slopes.items():
+        if not np.isfinite(slope).all():
+            raise ConvergenceError(f"the gradient of {symbol.name} is not finite")
+
+
+def _validation(
+    validation: Any, system: Definition, boundary: Any, grid: Grid, cost: Any, values: Mapping[sp.Symbol, np.ndarray],
+    batch: int | None, options: dict[str, Any],
+) -> Callable[[dict[sp.Symbol, np.ndarray]], Any] | None:  # fmt: skip
+    """A function of the parameters; a mapping is checked before the training begins, not after its first epoch."""
+    if not isinstance(validation, Mapping):
+        return validation
+    wrong = set(validation) - {"boundary", "targets", "inputs"}
+    if wrong:
+        raise invalid("validation", "a mapping of boundary, targets and inputs", f"{sorted(wrong, key=str)[0]!r} in it")
+    data = Dataset(
+        system, validation.get("boundary", boundary), grid, cost, targets=validation.get("targets"),
+        inputs=validation.get("inputs"), parameters=values, **options,
+    )  # fmt: skip
+    return lambda now: mean_loss(system, data, grid, cost, now, batch or data.size, **options)
