@@ -102,6 +102,29 @@ def plot_trajectory(
     return figure
 
 
+def relative_change(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The change of a quantity since the start, over its largest size on the way.
+
+    Parameters
+    ----------
+    values : ndarray, shape (..., N+1)
+
+    Returns
+    -------
+    change : ndarray, shape (..., N+1)
+    scale : ndarray, shape (...)
+        The largest size; 1 where the quantity vanishes everywhere.
+    """
+    values = np.asarray(values)
+    scale = np.max(np.abs(values), axis=-1, initial=0.0, where=np.isfinite(values))
+    scale = np.where(scale > 0, scale, 1.0)
+    return (values - values[..., :1])/scale[..., None], scale
+
+
+def _largest(change: np.ndarray) -> float:
+    return float(np.max(np.abs(change), initial=0.0, where=np.isfinite(change)))
+
+
 class _Batch:
     """A trajectory with a batch axis in any case, and which samples of it are drawn."""
 
@@ -140,7 +163,7 @@ def _unit(labels: Sequence[str]) -> str:
 def _lines(axes: Axes, t: np.ndarray, batch: _Batch, names: Sequence[str]) -> None:
     for index, name in enumerate(names):
         for sample in batch.faint:
-            axes.plot(t, batch.q[sample, :, index], color=COLOURS[index], alpha=0.15, linewidth=0.7)
+            axes.plot(t, batch.q[sample, :, index], color=COLOURS[index], alpha=0.3, linewidth=0.7)
         axes.plot(t, batch.q[batch.shown, :, index], color=COLOURS[index], label=name, linewidth=1.4)
     axes.set_ylabel(names[0] if len(names) == 1 else "coordinates" + _unit(names))
     axes.grid(alpha=0.3)
@@ -166,14 +189,12 @@ def _changes(axes: Axes, path: Trajectory, batch: _Batch, invariants: Mapping[st
     given = dict(invariants) if invariants else {"energy": lambda path: path.energy}
     for number, (name, function) in enumerate(given.items()):
         values = batch.with_axis(function(path))
-        finite = values[batch.shown][np.isfinite(values[batch.shown])]
-        scale = float(np.abs(finite).max(initial=0.0)) or 1.0
-        change = (values - values[:, :1])/scale
-        largest = float(np.abs(change[batch.shown][np.isfinite(change[batch.shown])]).max(initial=0.0))
+        change, scales = relative_change(values)
+        largest = _largest(change[batch.shown])
         colour = COLOURS[number % len(COLOURS)]
         for sample in batch.faint:
-            axes.plot(path.t, change[sample], color=colour, alpha=0.15, linewidth=0.7)
-        label = f"{name}: scale {scale:.3g}, largest change {largest:.1e}"
+            axes.plot(path.t, change[sample], color=colour, alpha=0.3, linewidth=0.7)
+        label = f"{name}: scale {scales[batch.shown]:.3g}, largest change {largest:.1e}"
         axes.plot(path.t, change[batch.shown], color=colour, label=label, linewidth=1.2)
     axes.set_ylabel("relative change" if len(given) > 1 else f"relative change\nof the {next(iter(given))}")
     axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3))
@@ -201,9 +222,10 @@ def _portrait(
 ) -> None:
     horizontal = batch.q[..., index]
     vertical = batch.p[..., index] if other is None else batch.q[..., other]
-    colour = COLOURS[index % len(COLOURS)] if other is None else "#555555"
+    several = other is None and len(names) <= LINES  # then colours tell coordinates apart
+    colour = COLOURS[index] if several else "#555555"
     for sample in batch.faint:
-        axes.plot(horizontal[sample], vertical[sample], color=colour, alpha=0.15, linewidth=0.7)
+        axes.plot(horizontal[sample], vertical[sample], color=colour, alpha=0.3, linewidth=0.7)
     axes.plot(horizontal[batch.shown], vertical[batch.shown], color=colour, linewidth=0.9)
     marks: list[tuple[int, dict[str, Any]]] = [(0, {"markerfacecolor": "white"}), (-1, {})]
     for node, style in marks:

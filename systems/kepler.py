@@ -22,7 +22,7 @@ ECCENTRICITY = 0.5
 
 
 def case() -> Case:
-    """The cost is a rendezvous: the distance from a place at the end."""
+    """The cost is the distance from a place that the body should stay near."""
     x, y = coordinates("x y")
     m, mu, aim_x, aim_y = sp.symbols("m mu aim_x aim_y")
     e = ECCENTRICITY
@@ -38,7 +38,7 @@ def case() -> Case:
         ),
         start=Initial(q=[1 - e, 0.0], v=[0.0, np.sqrt((1 + e)/(1 - e))]),
         grid=Grid(2000, step=0.01),
-        cost=Cost(((x - aim_x)**2 + (y - aim_y)**2)/2, targets=[aim_x, aim_y], when="end"),
+        cost=Cost(((x - aim_x)**2 + (y - aim_y)**2)/2, targets=[aim_x, aim_y]),
         targets={aim_x: -1.0, aim_y: 0.7},
         labels=("$x$ (dimensionless)", "$y$ (dimensionless)"),
         invariants={"energy": energy, "angular momentum": angular_momentum},

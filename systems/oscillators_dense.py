@@ -31,7 +31,10 @@ def couplings(rows: int, columns: int, size: float) -> np.ndarray:
 
 
 def case() -> Case:
-    """The inputs are displaced at the start, everything else is at rest."""
+    """The inputs are displaced at the start, everything else is at rest.
+
+    Between two fixed ends the cost, which looks at the last node alone, depends on that end only.
+    """
     x, z = coordinates("x z")
     o = coordinates("o1 o2 o3")
     m, k, a, w_in, w_hidden, w_out = sp.symbols("m k a w_in w_hidden w_out")

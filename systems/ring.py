@@ -3,7 +3,7 @@
     L = sum of m x_i'^2/2 - sum of a (exp(-b r) + b r - 1),   r = x_{i+1} - x_i
 
 Source: Toda, J. Phys. Soc. Japan 22 (1967) 431. Method: Verlet. 12 masses; small oscillations have the longest period
-12.1, and the default is a pulse that runs around the ring; 60 time units are five periods. Every spring has a
+12.1, and the default is a pulse that runs around the ring, which drifts slowly; 60 time units are five periods. Every spring has a
 strength a of its own to train. Invariants: the energy, and the total momentum, which Verlet conserves exactly.
 """
 
@@ -41,7 +41,7 @@ def case() -> Case:
             parameters={m: 1.0, a: np.ones(SITES), b: 1.0},
             name="ring",
         ),
-        start=Initial(q=np.zeros(SITES), v=1.5*np.exp(-(sites - 3.0)**2)),
+        start=Initial(q=np.zeros(SITES), v=1.5*np.exp(-(sites - 3.0)**2) - 0.2),
         grid=Grid(1200, step=0.05),
         cost=Cost((r - aim)**2/2, on=[x, z], at=[[8, 9]], targets=[aim]),
         targets={aim: 0.1},
