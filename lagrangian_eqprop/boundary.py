@@ -58,7 +58,7 @@ def _state(name: str, value: Any, axes: tuple[int, ...] = (1, 2)) -> np.ndarray:
     except (TypeError, ValueError) as error:
         raise invalid(name, "an array of real numbers", repr(value)) from error
     if array.ndim not in axes:
-        forms = {(1, 2): "(d,) or (B, d)", (2, 3): "(N+1, d) or (B, N+1, d)"}[axes]
+        forms = "(d,) or (B, d)" if axes == (1, 2) else "(N+1, d) or (B, N+1, d)"
         raise invalid(name, f"of shape {forms}", f"shape {array.shape}")
     if not np.isfinite(array).all():
         raise invalid(name, "finite", "nan or inf")

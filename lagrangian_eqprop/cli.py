@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.print_help()
         return 0
     with warnings.catch_warnings():
-        warnings.showwarning = _show_warning
+        warnings.showwarning = _show_warning  # type: ignore[assignment]
         try:
             status = chosen.run(chosen)
             sys.stdout.flush()
@@ -104,8 +104,9 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
 
     def command(name: str, run: Any, text: str, epilog: str | None = None) -> argparse.ArgumentParser:
+        description = text[0].upper() + text[1:] + "."
         added = commands.add_parser(
-            name, help=text, description=text[0].upper() + text[1:] + ".", epilog=epilog, formatter_class=plain, parents=[common]
+            name, help=text, description=description, epilog=epilog, formatter_class=plain, parents=[common]
         )
         added.set_defaults(run=run)
         return added
@@ -167,9 +168,11 @@ def _simulate(chosen: argparse.Namespace) -> int:
     print(title)
     if hasattr(case, "formula"):
         print(case.formula)
-    print(f"{grid.steps} steps of {grid.step:.6g} from t = {grid.start:.6g}, method {method}", flush=True)
+    stop = grid.start + grid.duration
+    print(f"{grid.steps} steps of {grid.step:.6g} from t = {grid.start:.6g} to {stop:.6g}, method {method}", flush=True)
+    inputs = getattr(case, "inputs", {})
     path = case.system.trajectory(
-        case.start, grid, inputs=getattr(case, "inputs", {}), parameters=values, method=method, progress=sys.stderr.isatty()
+        case.start, grid, inputs=inputs, parameters=values, method=method, progress=sys.stderr.isatty()
     )
     _report(case, path)
     figure.parent.mkdir(parents=True, exist_ok=True)
@@ -216,7 +219,7 @@ def _demo(chosen: argparse.Namespace) -> int:
         print("\nlagrangian-eqprop demo NAME runs one of them." if known else "no demos are installed")
         return 0
     if chosen.name not in known:
-        raise unknown("name of a demo", chosen.name, known)
+        raise unknown("name of a demo", chosen.name, known or ["none that is installed"])
     print(textwrap.fill(" ".join(known[chosen.name].strip().split("\n\n")[0].split()), 100), end="\n\n", flush=True)
     run = importlib.import_module(f".demos.{chosen.name}", __package__).run
     options = {}
@@ -247,9 +250,11 @@ def _demos() -> dict[str, str]:
         if entry.name.startswith("_") or spec is None or not spec.origin:
             continue
         tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
-        imported = {alias.asname or alias.name for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names}
         defined = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
-        if "run" in imported | defined:
+        for node in tree.body:  # a demo of several files imports its run
+            if isinstance(node, ast.ImportFrom):
+                defined |= {alias.asname or alias.name for alias in node.names}
+        if "run" in defined:
             found[entry.name] = ast.get_docstring(tree) or ""
     return found
 
@@ -310,12 +315,10 @@ def load(source: str, *needed: str) -> tuple[Any, str]:
     needed = needed or ("system", "start", "grid")
     missing = [key for key in needed if not hasattr(case, key)]
     if missing or not isinstance(case.system, System):
-        raise invalid(
-            source,
-            f"an object with {', '.join('.' + key for key in needed)}, such as a lep.systems.Case or a types.SimpleNamespace, "
-            "whose .system is a lep.System",
-            f"{type(case).__name__} " + (f"without .{', .'.join(missing)}" if missing else "with another .system"),
-        )
+        attributes = ", ".join(f".{key}" for key in needed)
+        must = f"an object with {attributes}, such as a types.SimpleNamespace, whose .system is a lep.System"
+        lack = f"without .{', .'.join(missing)}" if missing else "with another .system"
+        raise invalid(source, must, f"an object of type {type(case).__name__} {lack}")
     return case, name
 
 
@@ -332,7 +335,7 @@ def _module(file: Path) -> Any:
     try:
         spec.loader.exec_module(module)
     except Exception as error:
-        raise ValueError(f"{file} must be a module that can be imported; got {type(error).__name__}: {error}") from error
+        raise invalid(str(file), "a module that can be imported", f"{type(error).__name__}: {error}") from error
     finally:
         sys.path.remove(str(file.resolve().parent))
     return module

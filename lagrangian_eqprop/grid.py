@@ -27,7 +27,9 @@ class Grid:
     step: float
     start: float
 
-    def __init__(self, steps: int, *, step: float | None = None, duration: float | None = None, start: float = 0.0) -> None:
+    def __init__(
+        self, steps: int, *, step: float | None = None, duration: float | None = None, start: float = 0.0
+    ) -> None:
         if isinstance(steps, bool) or not isinstance(steps, (int, np.integer)) or steps < 1:
             raise invalid("steps", "a positive integer", repr(steps))
         if (step is None) == (duration is None):

@@ -3,8 +3,9 @@
     L = sum of m x_i'^2/2 - sum of a (exp(-b r) + b r - 1),   r = x_{i+1} - x_i
 
 Source: Toda, J. Phys. Soc. Japan 22 (1967) 431. Method: Verlet. 12 masses; small oscillations have the longest period
-12.1, and the default is a pulse that runs around the ring, which drifts slowly; 60 time units are five periods. Every spring has a
-strength a of its own to train. Invariants: the energy, and the total momentum, which Verlet conserves exactly.
+12.1, and the default is a pulse that runs around the ring, which drifts slowly; 60 time units are five periods. Every
+spring has a strength a of its own to train. Invariants: the energy, and the total momentum, which Verlet conserves
+exactly.
 """
 
 from __future__ import annotations

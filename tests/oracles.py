@@ -62,7 +62,7 @@ RULES = {"midpoint": midpoint, "verlet": verlet}
 
 
 def drive(values, method, steps):
-    """What L_d reads in each interval from inputs at the nodes, shape (N+1, inputs): arrays are linear between nodes."""
+    """What L_d reads in each interval of inputs at the nodes, shape (N+1, inputs), linear between them."""
     values = np.zeros((steps + 1, 0)) if values is None else np.asarray(values)
     if method == "midpoint":
         return (values[:-1] + values[1:])/2
@@ -104,7 +104,7 @@ def run(mechanics, method, q, p, theta, grid, u=None):
 
 
 def between(mechanics, method, q, theta, grid, free=(False, False), u=None, force=None):
-    """The stationary path near q (N+1, d) whose ends are fixed or natural; ``force`` (q -> slope, curvature) nudges it."""
+    """The stationary path near q (N+1, d), ends fixed or natural; ``force`` (q -> slope, curvature) nudges it."""
     rule, h = RULES[method], grid.step
     u = drive(None, method, grid.steps) if u is None else u
     q, steps, d = np.array(q, complex), grid.steps, mechanics.size

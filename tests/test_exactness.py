@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 import sympy as sp
 from oracles import (
-    Loss, Mechanics, agrees, close, complex_step, drive, drive_of, ends_gradients, initial_gradients, run,
+    Loss,
+    Mechanics,
+    agrees,
+    close,
+    complex_step,
+    drive,
+    drive_of,
+    ends_gradients,
+    initial_gradients,
+    run,
 )  # fmt: skip
 from sympy.physics.mechanics import dynamicsymbols
 
@@ -28,7 +37,8 @@ CASES = {
     "duffing": (m*vq**2/2 - k*q**2/2 - a*q**4/4, [q], {m: 1.3, k: 0.8, a: 0.4}, "verlet midpoint"),
     "swung in time": (m*vq**2/2 - k*(1 + b*sp.cos(2*t))*sp.cosh(q), [q], {m: 0.9, k: 0.8, b: 0.3}, "verlet midpoint"),
     "two masses": (
-        m*vx**2/2 + M*vz**2/2 - k*(x - z)**2/2 - a*sp.sin(x)*z**3, [x, z], {m: 1.2, M: 0.7, k: 1.1, a: 0.3}, "verlet midpoint",
+        m*vx**2/2 + M*vz**2/2 - k*(x - z)**2/2 - a*sp.sin(x)*z**3, [x, z],
+        {m: 1.2, M: 0.7, k: 1.1, a: 0.3}, "verlet midpoint",
     ),
     "double pendulum": (
         (m + M)*vx**2/2 + M*vz**2/2 + M*vx*vz*sp.cos(x - z) + (m + M)*a*sp.cos(x) + M*a*sp.cos(z),
@@ -71,10 +81,9 @@ def test_initial_gradients(name, method, fixed):
     system, costs, symbols, mechanics, loss, theta = problem(name)
     position, other = START[mechanics.size]
     expected = initial_gradients(mechanics, method, loss, position, GRID, theta, **{fixed: other}, targets=[TARGET])
+    start, options = lep.Initial(q=position, **{fixed: other}), {"targets": {y: TARGET}, "method": method, **PLAIN}
     for estimator, tolerance in ESTIMATORS.values():
-        result = system.gradient(
-            lep.Initial(q=position, **{fixed: other}), GRID, costs, targets={y: TARGET}, estimator=estimator, method=method, **PLAIN
-        )
+        result = system.gradient(start, GRID, costs, estimator=estimator, **options)
         agrees(result, expected, symbols, tolerance, fixed)
 
 
@@ -99,12 +108,10 @@ def test_ends_gradients(name, method, free):
 def test_machine_code_gives_the_same(name, method, estimator):
     system, costs, _, _, _, _ = problem(name)
     estimator = ESTIMATORS[estimator][0]
-    d = system.size
-    for boundary in (lep.Initial(*START[d]), lep.Ends([0.6, -0.3][:d], [0.9, 0.2][:d]), lep.Ends([0.6, -0.3][:d], None)):
-        one, two = (
-            system.gradient(boundary, SHORT, costs, targets={y: TARGET}, estimator=estimator, method=method, compiled=compiled)
-            for compiled in (True, False)
-        )
+    options = {"targets": {y: TARGET}, "estimator": estimator, "method": method}
+    start, stop = np.array([0.6, -0.3])[: system.size], np.array([0.9, 0.2])[: system.size]
+    for boundary in (lep.Initial(start, v=stop), lep.Ends(start, stop), lep.Ends(start, None)):
+        one, two = (system.gradient(boundary, SHORT, costs, compiled=compiled, **options) for compiled in (True, False))
         tolerance = 1e-6 if isinstance(estimator, lep.OneSided) else 1e-8
         close(one.loss, two.loss, 1e-13)
         for symbol in one.parameters:
@@ -147,10 +154,12 @@ def test_inputs(method, kind, estimator):
         given, driven = dict(zip([u, s], nodes.T)), drive(nodes, method, GRID.steps)
     else:
         given, driven = dict(zip([u, s], functions)), drive_of(functions, method, GRID)
-    expected = initial_gradients(mechanics, method, loss, [0.6], GRID, list(theta.values()), v=[0.4], u=driven, first=nodes[0])
+    values = list(theta.values())
+    expected = initial_gradients(mechanics, method, loss, [0.6], GRID, values, v=[0.4], u=driven, first=nodes[0])
     estimator, tolerance = ESTIMATORS[estimator]
     options = {"inputs": given, "method": method, "estimator": estimator, **PLAIN}
-    agrees(system.gradient(lep.Initial([0.6], [0.4]), GRID, lep.Cost((q - 1)**2/2), **options), expected, list(theta), tolerance)
+    result = system.gradient(lep.Initial([0.6], [0.4]), GRID, lep.Cost((q - 1)**2/2), **options)
+    agrees(result, expected, list(theta), tolerance)
 
 
 @pytest.mark.parametrize("kind", ["array", "callable"])
@@ -162,24 +171,24 @@ def test_an_input_in_the_momentum_is_read_at_the_first_node(kind):
     nodes = function(GRID.t)[:, None]
     driven = drive(nodes, "midpoint", GRID.steps) if kind == "array" else drive_of([function], "midpoint", GRID)
     mechanics, loss = Mechanics(expression, [q], list(theta), [u]), Loss(q**4, [q], (), list(theta))
-    expected = initial_gradients(mechanics, "midpoint", loss, [0.6], GRID, list(theta.values()), v=[0.4], u=driven, first=nodes[0])
+    values = list(theta.values())
+    expected = initial_gradients(mechanics, "midpoint", loss, [0.6], GRID, values, v=[0.4], u=driven, first=nodes[0])
     given = {u: nodes[:, 0] if kind == "array" else function}
     result = system.gradient(lep.Initial([0.6], [0.4]), GRID, lep.Cost(q**4), inputs=given, **PLAIN)
     agrees(result, expected, list(theta), 1e-11)
 
 
 @pytest.mark.parametrize("method", ["verlet", "midpoint"])
-@pytest.mark.parametrize("options", [{}, {"when": "end"}, {"weights": np.linspace(-1, 2, 13)}], ids=["path", "end", "weights"])
+@pytest.mark.parametrize("options", [{}, {"when": "end"}, {"weights": np.linspace(-1, 2, 13)}], ids=" ".join)
 def test_weights_of_a_cost(options, method):
     expression, coordinates, parameters, _ = CASES["duffing"]
     system = lep.System(expression, coordinates=coordinates, parameters=parameters)
     loss = Loss(sp.cos(q)*t, [q], (), list(parameters), options.get("when") == "end", options.get("weights"))
     mechanics = Mechanics(expression, coordinates, list(parameters))
     expected = initial_gradients(mechanics, method, loss, [0.6], GRID, list(parameters.values()), v=[0.4])
+    start, cost = lep.Initial([0.6], [0.4]), lep.Cost(sp.cos(q)*t, **options)
     for estimator, tolerance in ESTIMATORS.values():
-        result = system.gradient(
-            lep.Initial([0.6], [0.4]), GRID, lep.Cost(sp.cos(q)*t, **options), method=method, estimator=estimator, **PLAIN
-        )
+        result = system.gradient(start, GRID, cost, method=method, estimator=estimator, **PLAIN)
         agrees(result, expected, list(parameters), 10*tolerance)
 
 
@@ -210,10 +219,10 @@ def test_sign_convention():
     """Free particle, J = q_N: dJ/dq_0 = 1, dJ/dp_0 = T/m, dJ/dm = -T p_0/m^2, and a force f adds T^2/2m of itself."""
     f = sp.Symbol("f")
     system = lep.System(m*vq**2/2 + f*q, coordinates=[q], parameters={m: 2.0, f: 0.0})
-    grid = lep.Grid(10, duration=3.0)
+    start, grid, cost = lep.Initial([0.5], p=[1.0]), lep.Grid(10, duration=3.0), lep.Cost(q, when="end")
     for estimator in (lep.Exact(), lep.Adjoint(), lep.Centered(0.1), lep.OneSided(1e-6), lep.Holomorphic(0.1)):
         tolerance = 1e-5 if isinstance(estimator, lep.OneSided) else 1e-12
-        result = system.gradient(lep.Initial([0.5], p=[1.0]), grid, lep.Cost(q, when="end"), estimator=estimator, **PLAIN)
+        result = system.gradient(start, grid, cost, estimator=estimator, **PLAIN)
         close(result.initial.q, [1.0], tolerance)
         close(result.initial.p, [1.5], tolerance)
         close(result[m], -0.75, tolerance)
@@ -238,3 +247,25 @@ def test_time_reading_costs():
     close(path.q[:, 0], exact, 1e-3)
     mechanics = Mechanics(vq**2/2 + t*q, [q])
     close(path.q, run(mechanics, "midpoint", [0.0], [0.0], [], grid)[0].real, 1e-13)
+
+
+@pytest.mark.parametrize("power", "-7/2 -3 -5/2 -2 -3/2 -1 -1/2 1/2 3/2 5/2 7/2 5 -1/3 67".split())
+def test_powers(power):
+    """The force and its derivative of every kind of power that is written as products and roots."""
+    n, grid = sp.Rational(power), lep.Grid(4, step=0.1)
+    system = lep.System(m*vq**2/2 - k*q**n, coordinates=[q], parameters={m: 1.0, k: 0.1})
+    mechanics, loss = Mechanics(m*vq**2/2 - k*q**n, [q], [m, k]), Loss(q**n, [q], (), [m, k])
+    expected = initial_gradients(mechanics, "midpoint", loss, [0.9], grid, [1.0, 0.1], v=[0.1])
+    result = system.gradient(lep.Initial([0.9], v=[0.1]), grid, lep.Cost(q**n), method="midpoint", **PLAIN)
+    agrees(result, expected, [m, k], 1e-11)
+
+
+def test_central_force():
+    """1/r in two coordinates: the force is r/r^3."""
+    expression = m*(vx**2 + vz**2)/2 + k/sp.sqrt(x**2 + z**2)
+    system = lep.System(expression, coordinates=[x, z], parameters={m: 1.1, k: 0.9})
+    mechanics, loss = Mechanics(expression, [x, z], [m, k]), Loss(x*z, [x, z], (), [m, k])
+    for method in ("verlet", "midpoint"):
+        expected = initial_gradients(mechanics, method, loss, [1.2, 0.1], SHORT, [1.1, 0.9], v=[0.1, 0.7])
+        result = system.gradient(lep.Initial([1.2, 0.1], v=[0.1, 0.7]), SHORT, lep.Cost(x*z), method=method, **PLAIN)
+        agrees(result, expected, [m, k], 1e-11)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from ..boundary import Ends, Initial
 from ..eqprop.estimators import Adjoint, Centered, Estimator, Exact, Holomorphic
 from ..eqprop.gradient import check_analytic, gradient, problem_of
 from ..eqprop.result import Gradient
-from ..errors import AccuracyWarning, invalid
+from ..errors import AccuracyWarning, ConvergenceError, invalid
 from ..grid import Grid
 from ..symbols.definition import Definition
 from .forward import Entry, Forward, ForwardEnds, central_difference, complex_step, growth
@@ -64,7 +65,8 @@ class Check:
             largest = values.flat[np.abs(values).argmax()]
             cells = [f"{row[name]:.1e}".rjust(20) for name in names]
             lines.append(quantity.ljust(width) + f"{largest: .5e}".rjust(14) + "".join(cells))
-        lines.append("largest".ljust(width) + "".rjust(14) + "".join(f"{self.errors[name]:.1e}".rjust(20) for name in names))
+        cells = [f"{self.errors[name]:.1e}".rjust(20) for name in names]
+        lines.append("largest".ljust(width) + "".rjust(14) + "".join(cells))
         if self.growth is not None:
             lines.append(f"growth G = |dq_N/dq_0| = {self.growth:.3g}")
         verdict = "passed" if self.passed else "FAILED"
@@ -104,27 +106,38 @@ def check(
     notes: list[str] = []
     g = growth(forward) if isinstance(forward, Forward) else None
     if g is not None and g > 1e6:
-        warnings.warn(f"the trajectory multiplies small deviations by {g:.1e}: gradients lose digits", AccuracyWarning, stacklevel=3)
-    estimators: dict[str, Estimator] = {"Exact": Exact(), "Centered": Centered(_small_nudge(g)), "Holomorphic": Holomorphic(), "Adjoint": Adjoint()}
+        text = f"the trajectory multiplies small deviations by {g:.1e}: gradients lose digits"
+        warnings.warn(text, AccuracyWarning, stacklevel=3)
+    estimators: dict[str, Estimator] = {"Exact": Exact(), "Holomorphic": Holomorphic(), "Adjoint": Adjoint()}
     try:
         check_analytic(problem)
     except ValueError as error:
         del estimators["Holomorphic"]
         notes.append(f"Holomorphic left out: {error}")
-    results = {
-        name: gradient(system, boundary, grid, cost, estimator=e, stability=stability, **options) for name, e in estimators.items()
-    }
+
+    def estimate(estimator: Estimator) -> Gradient:
+        return gradient(system, boundary, grid, cost, estimator=estimator, stability=stability, **options)
+
+    results = {name: estimate(estimator) for name, estimator in estimators.items()}
+    beta = _small_nudge(g)
+    while "Centered" not in results and beta > 1e-12:
+        try:
+            results["Centered"] = estimate(Centered(beta))
+        except ConvergenceError:  # between two ends a nudge may leave the branch
+            beta *= 0.1
     entries = _entries(problem, forward, notes)
-    reference = {quantity: np.array([complex_step(forward, entry) for entry in chosen]) for quantity, chosen in entries.items()}
+    reference = {
+        quantity: np.array([complex_step(forward, entry) for entry in chosen]) for quantity, chosen in entries.items()
+    }
     columns: dict[str, Callable[[Entry], float]] = {
-        name: (lambda entry, found=found: _read(problem, found, entry)) for name, found in results.items()  # type: ignore[misc]
+        name: partial(_read, problem, found) for name, found in results.items()
     }
-    columns[DIFFERENCES] = lambda entry: central_difference(forward, entry)
+    columns[DIFFERENCES] = partial(central_difference, forward)
     largest = max(np.abs(values).max() for values in reference.values())
-    table = {
-        quantity: {name: _error(np.array([read(entry) for entry in chosen]), reference[quantity], largest) for name, read in columns.items()}
-        for quantity, chosen in entries.items()
-    }
+    table: dict[str, dict[str, float]] = {}
+    for quantity, chosen in entries.items():
+        values = {name: np.array([read(entry) for entry in chosen]) for name, read in columns.items()}
+        table[quantity] = {name: _error(found, reference[quantity], largest) for name, found in values.items()}
     errors = {name: max(row[name] for row in table.values()) for name in columns}
     tolerance = max(1e-11, 2e-12*g) if g is not None else 1e-9
     passed = all(errors[name] <= tolerance for name in ("Exact", "Adjoint", "Holomorphic") if name in errors)

@@ -37,7 +37,11 @@ class Forward:
         self.start = Start(problem, boundary, "ignore")
         self.by_velocity = boundary.v is not None
         other = self.start.v if self.by_velocity else self.start.p
-        self.quantities = {"initial.q": boundary.q, "initial.v" if self.by_velocity else "initial.p": boundary.v if self.by_velocity else boundary.p}
+        self.quantities: dict[str, ndarray] = {"initial.q": boundary.q}
+        if boundary.v is not None:
+            self.quantities["initial.v"] = boundary.v
+        if boundary.p is not None:
+            self.quantities["initial.p"] = boundary.p
         self.base = {"theta": problem.theta, "q": self.start.q, "other": other}
 
     def state(self, changes: dict[str, ndarray], dtype: Any) -> tuple[ndarray, ndarray, ndarray, ndarray]:
@@ -81,7 +85,7 @@ class Forward:
 
     def value(self, entry: Entry) -> ndarray:
         """The array that holds an entry, and its place among ``changes``."""
-        return {"initial.q": self.start.boundary.q}.get(entry.quantity, self.quantities.get(entry.quantity, self.base["theta"]))
+        return self.quantities.get(entry.quantity, self.base["theta"])
 
     @staticmethod
     def key(entry: Entry) -> str:
@@ -94,7 +98,7 @@ class ForwardEnds:
     def __init__(self, problem: Problem, boundary: Ends) -> None:
         self.problem, self.boundary = problem, boundary
         self.two, self.found = solve(problem, boundary, "raise")
-        self.quantities = {}
+        self.quantities: dict[str, ndarray] = {}
         if boundary.q_start is not None:
             self.quantities["ends.start"] = boundary.q_start
         if boundary.q_stop is not None:
@@ -114,12 +118,12 @@ class ForwardEnds:
             for key, node in (("start", 0), ("stop", -1)):
                 if key in changes:
                     q[node] = np.broadcast_to(changes[key], (two.samples, q.shape[1]))[b]
-            path = q
             for _ in range(2):  # the imaginary part is right one iteration after the real one
-                path = moved.newton(b, path, 0.0 if dtype is float else 0j, search=False)
+                path = moved.newton(b, q, 0.0 if dtype is float else 0j, search=False)
                 if path is None:
                     raise ConvergenceError("the two-point reference did not converge")
-            paths.append(path)
+                q = path
+            paths.append(q)
         run(problem, "losses", moved.env, np.stack(paths), 0, steps + 1, total)
         return complex(total.mean())
 

@@ -52,8 +52,8 @@ def built(system: Definition, method: str | None, cost: Any, compiled: bool = Tr
     bound = bind(system, cost_list(cost))
     chosen = choose(system, method)
     return build(
-        system, bound.terms, bound.digest, chosen.name, (*chosen.kernels, *kernels_for(cost_list(cost))), chosen.explicit,
-        len(bound.parameters), len(bound.targets), compiled,
+        system, bound.terms, bound.digest, chosen.name, (*chosen.kernels, *kernels_for(cost_list(cost))),
+        chosen.explicit, len(bound.parameters), len(bound.targets), compiled,
     )  # fmt: skip
 
 
@@ -75,10 +75,9 @@ def compile_report(system: Definition, method: str | None = None, cost: Any = No
             "group": f"a double loop over the pairs of {places.shape[0]} coordinates, no table",
         }[places.kind]
         lowering[term.label] = form
-    why = reason + ", so L does not separate" if reason else "the mass is constant and diagonal, so each step is explicit"
-    if method is not None:
-        why = "asked for"
-    return CompileReport(chosen.name, why, seconds, made.hit, lowering, str(cache.folder() / f"{made.module.__name__}.py"))
+    why = f"{reason}, so L does not separate" if reason else "L separates with constant masses: steps are explicit"
+    path = str(cache.folder() / f"{made.module.__name__}.py")
+    return CompileReport(chosen.name, why if method is None else "asked for", seconds, made.hit, lowering, path)
 
 
 def machine_code(made: Build) -> None:

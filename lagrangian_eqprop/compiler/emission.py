@@ -338,7 +338,7 @@ class _Writer:
         below = [self._power(node, -exponent) for node, exponent in factors if exponent < 0]
         text = "*".join(above) or "1.0"
         if below:
-            text += f"/{below[0]}" if len(below) == 1 else f"/({'*'.join(below)})"
+            text += f"/({'*'.join(below)})" if len(below) > 1 or "*" in below[0] else f"/{below[0]}"
         return text
 
     def _power(self, node: Node, exponent: Number) -> str:

@@ -117,7 +117,7 @@ class TwoPoint:
         if self.high <= self.low:
             raise invalid("steps", "at least 2 between two fixed ends", steps)
         self.env = problem.env(0, steps, dense=True)
-        self.solver = _elimination(problem.compiled)
+        self.solver = _elimination()
         self._factors: dict[str, Any] = {}
 
     def _check_memory(self, nodes: int, d: int) -> None:
@@ -325,10 +325,10 @@ def _at_nyquist(q: ndarray) -> bool:
     return len(q) > 4 and float((second**2).sum()) > 3.2*float((first**2).sum())
 
 
-def _elimination(compiled: bool) -> Any:
-    """The elimination does not depend on the system: one module serves all."""
-    name = cache.name_of("elimination", str(compiled))
-    return cache.fetch(name, lambda: module_text([], kernels_of(elimination), "Elimination. Generated; do not edit.", compiled))[0]
+def _elimination() -> Any:
+    """The elimination does not depend on the system: one compiled module serves all, plain Python too."""
+    name = cache.name_of("elimination")
+    return cache.fetch(name, lambda: module_text([], kernels_of(elimination), "Elimination. Generated; do not edit.", True))[0]
 
 
 def solve(problem: Problem, boundary: Ends, on_failure: str, beta: float = 0.0, progress: Any = None) -> tuple[TwoPoint, list[Solution]]:

@@ -80,7 +80,8 @@ class BoundCosts:
         self.costs = tuple(costs)
         self.parameters: dict[sp.Symbol, np.ndarray] = dict(system.parameters)
         for cost in costs:
-            check_names({"inputs": system.inputs, "targets": cost.targets, "parameters": {**system.parameters, **cost.parameters}})
+            parameters = {**system.parameters, **cost.parameters}
+            check_names({"inputs": system.inputs, "targets": cost.targets, "parameters": parameters})
             for symbol, value in cost.parameters.items():
                 if symbol in self.parameters and not np.array_equal(self.parameters[symbol], value):
                     raise invalid(f"parameters[{symbol.name}] of the cost", "declared once, with one default", "two")
@@ -95,7 +96,8 @@ class BoundCosts:
             on = system.coordinates if cost.on is None else cost.on
             at = np.arange(system.size)[None] if cost.on is None else cost.at
             if cost.on is None:  # a cost need not look at every coordinate
-                used = getattr(cost.expression, "atoms", lambda *_: set())(sp.core.function.AppliedUndef)
+                atoms = getattr(cost.expression, "atoms", None)
+                used: set[Any] = atoms(sp.core.function.AppliedUndef) if atoms else set()
                 kept = [k for k, x in enumerate(on) if x in used] or [0]
                 on, at = tuple(on[k] for k in kept), np.array([kept])
             places = places_of(at, len(on), system.size, where)
@@ -119,6 +121,7 @@ class BoundCosts:
             shape = self.parameters[symbol].shape
             if index in term.indices("p"):
                 if shape not in ((), term.places.shape):
-                    raise invalid(f"parameters[{symbol.name}]", f"a scalar or of shape {term.places.shape} in {where}", f"{shape}")
+                    must = f"a scalar or of shape {term.places.shape} in {where}"
+                    raise invalid(f"parameters[{symbol.name}]", must, f"shape {shape}")
             elif symbol in cost.parameters:
                 raise ValueError(f"parameters of {where} must be used by its expression; {symbol.name!r} is not")

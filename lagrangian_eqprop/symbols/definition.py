@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import sympy as sp
 
-from .graph import Graph
 from ..errors import invalid, unknown
 from . import views
+from .graph import Graph
 from .terms import LocalTerm, Term, check_names, local_term, places_of
 
 

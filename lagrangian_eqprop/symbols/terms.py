@@ -12,9 +12,9 @@ import sympy as sp
 from numpy.typing import ArrayLike
 from sympy.core.function import AppliedUndef
 
+from ..errors import invalid
 from .graph import Graph, Node
 from .reading import Reader
-from ..errors import invalid
 
 
 class AllPairs:
@@ -108,6 +108,7 @@ class Places:
 
 def places_of(at: Any, size: int, coordinates: int, where: str) -> Places:
     """Check ``at`` and bring it into one form."""
+    shape: tuple[int, ...]
     if isinstance(at, AllPairs):
         if size != 2:
             raise invalid(f"at of {where}", "a table for terms of other than two local coordinates", repr(at))
@@ -119,7 +120,8 @@ def places_of(at: Any, size: int, coordinates: int, where: str) -> Places:
             table = table[:, None]
         if table.ndim != 2 or table.shape[1] != size or table.dtype.kind not in "iu" or not len(table):
             form = "(P,)" if size == 1 else f"(P, {size})"
-            raise invalid(f"at of {where}", f"integers of shape {form} with P > 0", f"shape {np.shape(at)}, {table.dtype}")
+            came = f"shape {np.shape(at)}, {table.dtype}"
+            raise invalid(f"at of {where}", f"integers of shape {form} with P > 0", came)
         kind, shape = "table", (len(table),)
     outside = table[(table < 0) | (table >= coordinates)]
     if outside.size:
@@ -219,5 +221,7 @@ def check_names(groups: Mapping[str, Iterable[Any]]) -> None:
             if symbol.name in seen:
                 other, where = seen[symbol.name]
                 reason = "twice" if other == symbol else f"with other assumptions ({_differences(symbol, other)})"
-                raise ValueError(f"{group} must have names of their own; {symbol.name!r} is declared in {where} too, {reason}")
+                raise ValueError(
+                    f"{group} must have names of their own; {symbol.name!r} is declared in {where} too, {reason}"
+                )
             seen[symbol.name] = (symbol, group)

@@ -79,7 +79,8 @@ def hamiltonian(system: Definition) -> sp.Expr:
     frozen, _, velocities, back = _frozen(system)
     mass = sp.Matrix([[frozen.diff(v).diff(w) for w in velocities] for v in velocities])
     if any(entry.has(*velocities) for entry in mass):
-        raise invalid("the Lagrangian", "quadratic in the velocities for a closed Hamiltonian", "another kinetic energy")
+        must = "quadratic in the velocities for a closed Hamiltonian"
+        raise invalid("the Lagrangian", must, "another kinetic energy")
     rest = dict.fromkeys(velocities, sp.S.Zero)
     linear = sp.Matrix([frozen.diff(v).xreplace(rest) for v in velocities])
     names = [x.func.__name__ for x in coordinates(system)]
