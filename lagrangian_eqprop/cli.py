@@ -132,7 +132,7 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--short", action="store_true", help="a small version that shows that it works")
 
     check = command("check", _check, "compute the gradients of a problem by all estimators, and compare them")
-    check.add_argument("name", metavar="NAME", help=f"{SOURCES}, and .cost")
+    check.add_argument("name", metavar="NAME", help=f"{SOURCES}, and .cost; or 'all' for the whole zoo")
     check.add_argument("--ends", action="store_true", help="the two-point problem instead of the initial-value problem")
 
     cache = command("cache", _cache, "show the folder of compiled systems")
@@ -260,12 +260,22 @@ def _demos() -> dict[str, str]:
 
 
 def _check(chosen: argparse.Namespace) -> int:
-    case, _ = load(chosen.name, "system", "ends" if chosen.ends else "start", "grid", "cost")
-    boundary = case.ends if chosen.ends else case.start
-    values = {key: getattr(case, key, {}) for key in ("targets", "inputs")}
-    report = case.system.check(boundary, case.grid, case.cost, **values)
-    print(report)
-    return 0 if report.passed else 1
+    from . import systems
+
+    names = systems.names() if chosen.name == "all" else [chosen.name]
+    failed = []
+    for name in names:
+        case, _ = load(name, "system", "ends" if chosen.ends else "start", "grid", "cost")
+        boundary = case.ends if chosen.ends else case.start
+        values = {key: getattr(case, key, {}) for key in ("targets", "inputs")}
+        report = case.system.check(boundary, case.grid, case.cost, **values)
+        print(report, flush=True)
+        if not report.passed:
+            failed.append(name)
+    if len(names) > 1:
+        lost = f"; not: {', '.join(failed)}" if failed else ""
+        print(f"{len(names) - len(failed)} of {len(names)} systems passed{lost}")
+    return 1 if failed else 0
 
 
 def _cache(chosen: argparse.Namespace) -> int:

@@ -35,11 +35,12 @@ class Grid:
         if (step is None) == (duration is None):
             raise invalid("step", "given, or duration, but not both", "neither" if step is None else "both")
         name, value = ("step", step) if duration is None else ("duration", duration)
-        if not np.isscalar(value) or not np.isreal(value) or not 0 < float(value) < np.inf:  # type: ignore[arg-type]
+        real = (int, float, np.integer, np.floating)
+        if isinstance(value, bool) or not isinstance(value, real) or not 0 < float(value) < np.inf:
             raise invalid(name, "a positive finite number", repr(value))
-        if not np.isfinite(start):
+        if isinstance(start, bool) or not isinstance(start, real) or not np.isfinite(start):
             raise invalid("start", "a finite number", repr(start))
-        width = float(value) if duration is None else float(value) / int(steps)  # type: ignore[arg-type]
+        width = float(value) if duration is None else float(value)/int(steps)
         object.__setattr__(self, "steps", int(steps))
         object.__setattr__(self, "step", width)
         object.__setattr__(self, "start", float(start))

@@ -107,11 +107,10 @@ class System(Definition):
         ConvergenceError, ValueError
             As :meth:`trajectory`.
         """
-        from .eqprop.estimators import Exact
         from .eqprop.gradient import gradient
 
         return gradient(
-            self, boundary, grid, cost, estimator=Exact() if estimator is None else estimator, save=save,
+            self, boundary, grid, cost, estimator=estimator, save=save,
             on_failure=on_failure, stability=stability, progress=progress, targets=targets, inputs=inputs,
             parameters=parameters, method=method, compiled=compiled,
         )  # fmt: skip

@@ -103,10 +103,9 @@ def test_array_parameters_of_a_batch():
     close(batch.initial.q, np.mean([one.initial.q for one in single], 0), 1e-12)
 
 
-@pytest.mark.parametrize("compiled", [True, False])
 @pytest.mark.parametrize("kind", ["v", "ends"])
-def test_a_parameter_batch_of_one_serves_all_samples(kind, compiled):
-    options = {"targets": {y: 0.1}, "inputs": {u: 0.2}, "compiled": compiled}
+def test_a_parameter_batch_of_one_serves_all_samples(kind):
+    options = {"targets": {y: 0.1}, "inputs": {u: 0.2}, **PLAIN}
     one = DUFFING.gradient(boundaries()[kind], GRID, COST, parameters={k: np.array([0.9])}, **options)
     plain = DUFFING.gradient(boundaries()[kind], GRID, COST, parameters={k: 0.9}, **options)
     close(one.losses, plain.losses, 1e-13)

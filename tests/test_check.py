@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ def test_zoo(name):
     case = lep.systems.get(name)
     options = {"targets": case.targets, "inputs": case.inputs, "compiled": name in COMPILED}
     assert case.grid.steps >= 500
-    for boundary in (case.start, case.ends):
+    for boundary in (case.start, case.ends) if name in COMPILED else (case.start,):
         report = case.system.check(boundary, case.grid, case.cost, **options)
         tolerance = 1e-9 if boundary is case.ends else max(1e-11, 2e-12*report.growth)
         assert report.passed, str(report)
@@ -42,9 +43,7 @@ def test_check_sees_a_wrong_gradient(monkeypatch):
 
     def wrong(*arguments, **options):
         result = right(*arguments, **options)
-        for value in result.parameters.values():
-            value *= 1 + 1e-6
-        return result
+        return replace(result, parameters={s: value*(1 + 1e-6) for s, value in result.parameters.items()})
 
     options = {"targets": {s: 0.3 for s in case.targets}, "inputs": case.inputs, "compiled": False}
     assert case.system.check(case.start, grid, case.cost, **options).passed

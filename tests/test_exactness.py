@@ -103,8 +103,11 @@ def test_ends_gradients(name, method, free):
         agrees(result, expected, symbols, 10*tolerance)
 
 
-@pytest.mark.parametrize("estimator", ESTIMATORS)
-@pytest.mark.parametrize(("name", "method"), [("duffing", "verlet"), ("magnetic", "midpoint")])
+MACHINE = [("duffing", "verlet", name) for name in ESTIMATORS]
+MACHINE += [("magnetic", "midpoint", name) for name in ("exact", "adjoint", "centered")]
+
+
+@pytest.mark.parametrize(("name", "method", "estimator"), MACHINE)
 def test_machine_code_gives_the_same(name, method, estimator):
     system, costs, _, _, _, _ = problem(name)
     estimator = ESTIMATORS[estimator][0]

@@ -1,4 +1,4 @@
-"""Arrows between the parts run one way, and the numeric core knows nothing symbolic: read from the import statements."""
+"""Arrows between the parts run one way, and the numeric core knows nothing symbolic: read from import statements."""
 
 from __future__ import annotations
 

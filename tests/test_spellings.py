@@ -99,10 +99,10 @@ def test_terms_with_one_value_a_place(boundary, method, estimator):
 def test_a_term_cut_into_pieces(method):
     """Two terms with the halves of one table, places in another order."""
     k2, m2 = sp.symbols("k2 m2")
-    system = lep.System(
-        [site([4, 0, 2]), edge(EDGES[::-1]), site([3, 1], m2, k2)],
-        size=N, parameters={m: MASSES[[4, 0, 2]], m2: MASSES[[3, 1]], k: STIFF[[4, 0, 2]], k2: STIFF[[3, 1]], c: COUPLED[::-1]},
-    )  # fmt: skip
+    first = {m: MASSES[[4, 0, 2]], k: STIFF[[4, 0, 2]]}
+    rest = {m2: MASSES[[3, 1]], k2: STIFF[[3, 1]], c: COUPLED[::-1]}
+    terms = [site([4, 0, 2]), edge(EDGES[::-1]), site([3, 1], m2, k2)]
+    system = lep.System(terms, size=N, parameters={**first, **rest})
     found, expected = system.gradient(START, GRID, COSTS, method=method, save="all", **PLAIN), reference(START, method)
     same(found, expected)
     masses, stiff, coupled = gathered(expected)
@@ -144,7 +144,7 @@ def test_all_pairs_are_a_table(boundary, method, estimator):
     table = np.array([[i, j] for i in rows for j in columns])
     results = []
     for at, value in ((lep.AllPairs(rows, columns), values), (table, values.ravel())):
-        term = lep.Term(w*x*sp.sin(z) + x.diff(t)*0, on=[x, z], at=at)
+        term = lep.Term(w*x*sp.sin(z), on=[x, z], at=at)
         system = lep.System([site(np.arange(N)), term], size=N, parameters={m: MASSES, k: STIFF, w: value})
         options = {"method": method, "estimator": estimator, "save": "all", **PLAIN}
         results.append(system.gradient(boundary, GRID, COSTS, **options))
@@ -163,23 +163,21 @@ def test_all_pairs_of_a_group_use_the_upper_triangle(method, estimator):
     table = np.array([[group[i], group[j]] for i, j in zip(*upper)])
     results = []
     for at, value in ((lep.AllPairs(group), values), (table, values[upper])):
-        system = lep.System(
-            [site(np.arange(N)), lep.Term(w*x**2*sp.sin(z), on=[x, z], at=at)], size=N, parameters={m: 1.0, k: STIFF, w: value}
-        )
+        terms = [site(np.arange(N)), lep.Term(w*x**2*sp.sin(z), on=[x, z], at=at)]
+        system = lep.System(terms, size=N, parameters={m: 1.0, k: STIFF, w: value})
         results.append(system.gradient(START, GRID, COSTS, method=method, estimator=estimator, save="all", **PLAIN))
     same(*results)
     close(results[0][w][upper], results[1][w], 1e-12)
     assert not np.tril(results[0][w]).any()
 
 
-@BOTH
-def test_all_pairs_in_machine_code(method):
+def test_all_pairs_in_machine_code():
     values, inside = np.random.default_rng(2).normal(size=(2, 3)), np.random.default_rng(3).normal(size=(3, 3))
     pairs = lep.Term(w*x*sp.sin(z), on=[x, z], at=lep.AllPairs([3, 0], [4, 1, 2]))
     group = lep.Term(a*sp.cos(x - 2*z), on=[x, z], at=lep.AllPairs([4, 1, 2]))
     parameters = {m: MASSES, k: STIFF, w: values, a: inside}
     system = lep.System([site(np.arange(N)), pairs, group], size=N, parameters=parameters)
-    one, two = (system.gradient(START, GRID, COSTS, method=method, compiled=flag, save="all") for flag in (True, False))
+    one, two = (system.gradient(START, GRID, COSTS, compiled=flag, save="all") for flag in (True, False))
     same(one, two)
     for symbol in parameters:
         close(one[symbol], two[symbol], 1e-12)
@@ -209,19 +207,20 @@ def test_permuted_and_scaled_coordinates(boundary, method):
 
 
 def test_a_sparse_network_equals_a_dense_one():
-    """More than 64 coordinates: Newton's matrix of the midpoint rule moves to a sparse pattern; links make it long-ranged."""
+    """Beyond 64 coordinates Newton's matrix moves to a sparse pattern, unless pairs of all with all fill it."""
     n = 70
     rng = np.random.default_rng(4)
     links = np.stack([np.arange(n), (np.arange(n) + 1) % n], 1)
     parameters = {m: 1 + rng.random(n), k: rng.random(n), c: rng.random(n)}
     terms = [site(np.arange(n)), edge(links), lep.Term(a*x.diff(t)*z.diff(t), on=[x, z], at=[[0, 35], [3, 60]])]
-    everything = lep.Term(0*x + w*x*z, on=[x, z], at=lep.AllPairs(np.arange(n)))  # couples all, weakly not at all
-    start, grid = lep.Initial(rng.normal(size=n), v=rng.normal(size=n)), lep.Grid(3, step=0.2)
+    everything = lep.Term(w*x*z, on=[x, z], at=lep.AllPairs(np.arange(n)))
+    start, grid = lep.Initial(rng.normal(size=n), v=rng.normal(size=n)), lep.Grid(2, step=0.2)
     cost = lep.Cost(x**3, on=[x], at=np.arange(n))
     sparse = lep.System(terms, size=n, parameters={**parameters, a: 0.1})
     dense = lep.System([*terms, everything], size=n, parameters={**parameters, a: 0.1, w: np.zeros((n, n))})
     for estimator in (lep.Exact(), lep.Adjoint()):
-        one, two = (s.gradient(start, grid, cost, method="midpoint", estimator=estimator) for s in (sparse, dense))
+        options = {"method": "midpoint", "estimator": estimator, **PLAIN}
+        one, two = (system.gradient(start, grid, cost, **options) for system in (sparse, dense))
         close(one.loss, two.loss, 1e-13)
         for symbol in (*parameters, a):
             close(one[symbol], two[symbol], 1e-11)

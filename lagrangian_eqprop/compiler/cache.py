@@ -42,10 +42,12 @@ def folder() -> Path:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         status = path.stat()
     except OSError as error:
-        raise CacheError(f"cache folder {str(path)!r} must be a folder that can be made; got {error}; {remedy}") from error
+        text = f"cache folder {str(path)!r} must be a folder that can be made; got {error}; {remedy}"
+        raise CacheError(text) from error
     if hasattr(os, "getuid"):
         if status.st_uid != os.getuid():
-            raise CacheError(f"cache folder {str(path)!r} must belong to you; its owner has uid {status.st_uid}; {remedy}")
+            owner = f"its owner has uid {status.st_uid}"
+            raise CacheError(f"cache folder {str(path)!r} must belong to you; {owner}; {remedy}")
         if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
             mode = stat.S_IMODE(status.st_mode)
             raise CacheError(
@@ -66,7 +68,7 @@ def fingerprint() -> str:
 
     digest = hashlib.sha256()
     root = Path(__file__).parent.parent
-    for part in ("compiler", "methods", "solvers", "eqprop"):
+    for part in ("symbols", "compiler", "methods", "solvers", "eqprop"):
         for source in sorted((root / part).glob("*.py")):
             digest.update(source.read_bytes())
     versions = (sys.version_info[:2], numba.__version__, llvmlite.__version__, numpy.__version__)
@@ -100,7 +102,8 @@ def fetch(name: str, write: Callable[[], str]) -> tuple[ModuleType, bool]:
                 file.write(text)
             os.replace(temporary, path)
         except OSError as error:
-            raise CacheError(f"cache folder {str(path.parent)!r} must be writable; got {error}; set {VARIABLE}") from error
+            text = f"cache folder {str(path.parent)!r} must be writable; got {error}; set {VARIABLE}"
+            raise CacheError(text) from error
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)

@@ -82,8 +82,9 @@ def force(env: Environment, b: int, j: int, t: float, q: ndarray, F: ndarray) ->
 
 
 def force_response(
-    env: Environment, b: int, j: int, t: float, q: ndarray, dq: ndarray, F: ndarray, dF: ndarray, g: ndarray, weight: Any
-) -> None:
+    env: Environment, b: int, j: int, t: float, q: ndarray, dq: ndarray, F: ndarray, dF: ndarray,
+    g: ndarray, weight: Any,
+) -> None:  # fmt: skip
     """F += L_q, dF += L_qq dq, g += weight d(L_q dq)/dtheta, for a separable Lagrangian."""
     raise RuntimeError("defined in the generated module")
 

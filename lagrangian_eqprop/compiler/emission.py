@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 from ..symbols.graph import Graph, Node, Number
 from ..symbols.terms import LocalTerm
@@ -126,7 +127,8 @@ def module_text(
 ) -> str:  # fmt: skip
     """The whole module: what it is, the derived functions, and the kernels that call them."""
     layout = _Layout(parameters, inputs, targets, terms)
-    parts = [f'"""{title}"""\n\nfrom __future__ import annotations\n\n{_HEADER}{_COMPILED if compiled else _PLAIN}{_PRELUDE}']
+    decorator = _COMPILED if compiled else _PLAIN
+    parts = [f'"""{title}"""\n\nfrom __future__ import annotations\n\n{_HEADER}{decorator}{_PRELUDE}']
     for function in functions:
         parts.append(_loop_function(function, layout))
     parts += [text_of(kernel) for kernel in kernels]
@@ -191,7 +193,7 @@ def _loop(
     """The loop over the places of one term."""
     kind, size = term.places.kind, term.size
     row = layout.of("cost" if function.weighted else "term", number)
-    lines = [f"    # {term.label}: {_quoted(term.expression)} on {_quoted(', '.join(map(str, term.on)))}"]
+    lines = [f"    # term {number}: {_quoted(term.expression)} on {_quoted(', '.join(map(str, term.on)))}"]
     if function.weighted:
         lines.append(f"    w = env.signals[{CLOCK} + {number}*env.table[{LABELS}] + j]")
     lines += [f"    at = env.table[{row}]", f"    places = env.table[{row + 1}]"]
@@ -209,8 +211,8 @@ def _loop(
     else:
         first, second = ("row + 1", "") if kind == "group" else ("0", " + places")
         lines.append(f"    columns = env.table[{row + 2}]")
-        loop = ["for row in range(places):", "    i0 = env.table[at + row]", f"    for column in range({first}, columns):"]
-        loop += ["        i = row*columns + column"]
+        loop = ["for row in range(places):", "    i0 = env.table[at + row]"]
+        loop += [f"    for column in range({first}, columns):", "        i = row*columns + column"]
         loop += [f"        i1 = env.table[at{second} + column]"] if 1 in used else []
         indent = "        "
     names = [f"{'x' if result.rows or result.parameter is not None else 'e'}{k}" for k, result in enumerate(results)]
@@ -367,7 +369,7 @@ class _Writer:
         return self.powers[key]
 
 
-def _literal(x: Number) -> str:
+def _literal(x: Any) -> str:
     """A number as text that reads back as the nearest float."""
     value = float(x) if isinstance(x, Fraction) else x
     text = repr(float(value))

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from ..symbols.graph import Node
 from ..symbols.terms import LocalTerm
 from .derivatives import directional, gradient
-from ..symbols.graph import Node
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,9 @@ class Local:
     def __init__(self, term: LocalTerm) -> None:
         self.term, self.graph, self.root = term, term.graph, term.root
         every = range(term.size)
-        self.q, self.v, self.dq, self.dv = ([self.graph.symbol(kind, a) for a in every] for kind in ("q", "v", "dq", "dv"))
+        self.q, self.v, self.dq, self.dv = (
+            [self.graph.symbol(kind, a) for a in every] for kind in ("q", "v", "dq", "dv")
+        )
         self.parameters = term.indices("p")
         self.p = [self.graph.symbol("p", k) for k in self.parameters]
 
@@ -175,7 +177,8 @@ COST: dict[str, _Rule] = {
 def lower(terms: Sequence[LocalTerm], costs: Sequence[LocalTerm], separable: bool) -> list[LoopFunction]:
     """The functions of the contract for a system and its costs."""
     functions = []
-    for rules, members, weighted in ((ANY, terms, False), (SEPARABLE if separable else {}, terms, False), (COST, costs, True)):
+    of_system = {**ANY, **SEPARABLE} if separable else ANY
+    for rules, members, weighted in ((of_system, terms, False), (COST, costs, True)):
         for name, (arguments, rule) in rules.items():
             results = []
             for term in members:

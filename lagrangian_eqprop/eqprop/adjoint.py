@@ -16,7 +16,9 @@ from ..methods.verlet import adjoint_step, new_work, prepare
 
 
 @kernel
-def adjoint(env: Environment, count: int, nodes: ndarray, lq: ndarray, lp: ndarray, g: ndarray, good: ndarray, last: bool) -> None:
+def adjoint(
+    env: Environment, count: int, nodes: ndarray, lq: ndarray, lp: ndarray, g: ndarray, good: ndarray, last: bool
+) -> None:
     """Back over one block of stored nodes (samples, count+1, d)."""
     work = new_work(env, lq[0])
     for b in range(nodes.shape[0]):

@@ -42,7 +42,10 @@ def echo(
     env: Environment, count: int, betas: ndarray, coefficients: ndarray, q: ndarray, p: ndarray, guess: ndarray,
     g: ndarray, nodes: ndarray, failed: ndarray, residual: ndarray,
 ) -> None:  # fmt: skip
-    """Back over ``count`` steps with every nudge; g += coefficient d_theta(-S_d); nodes (samples, nudges, count+1, 2, d)."""
+    """Back over ``count`` steps with every nudge; g += coefficient d_theta(-S_d).
+
+    ``nodes`` (samples, nudges, count + 1, 2, d) takes positions and momenta, these before the kick of their node.
+    """
     work = new_work(env, q[0, 0])
     for b in range(q.shape[0]):
         for k in range(q.shape[1]):
@@ -51,8 +54,6 @@ def echo(
             x, y = q[b, k], p[b, k]
             prepare(env, b, x, guess[b, k], work)
             start(env, b, count, x, work)
-            copy(x, nodes[b, k, count, 0])
-            copy(y, nodes[b, k, count, 1])
             for j in range(count - 1, -1, -1):
                 left = step(env, b, j + 1, j, x, y, work)
                 if not left <= 0.0:

@@ -140,21 +140,22 @@ def _exact(two: TwoPoint, b: int, free: Solution) -> Parts:
 
 def _adjoint(two: TwoPoint, b: int, free: Solution) -> Parts:
     """Lagrange multipliers of the discrete Euler-Lagrange equations, by a general sparse solver."""
-    from scipy.sparse import bmat
+    from scipy.sparse import coo_array
     from scipy.sparse.linalg import splu
 
     diagonal, upper = two.hessian(b, free.q, 0.0)
     slope = two.state(b, free.q, 1.0).slope
     count, d = two.high - two.low, free.q.shape[1]
-    blocks: list[list[Any]] = [[None]*count for _ in range(count)]
-    for k in range(count):
-        blocks[k][k] = diagonal[two.low + k]
-        if k + 1 < count:
-            blocks[k][k + 1] = upper[two.low + k]
-            blocks[k + 1][k] = upper[two.low + k].T
-    jacobian = bmat(blocks, format="csc")
+    node, row, column = np.indices((count, d, d))
+    entries = diagonal[two.low : two.high], upper[two.low : two.high - 1]
+    here, there = (node*d + row).ravel(), (node*d + column).ravel()
+    left, right = here[: entries[1].size], there[: entries[1].size] + d
+    values = np.concatenate([entries[0].ravel(), entries[1].ravel(), entries[1].ravel()])
+    places = np.concatenate([here, left, right]), np.concatenate([there, right, left])
+    jacobian = coo_array((values, places), shape=(count*d, count*d)).tocsc()
     multiplier = np.zeros_like(free.q)
-    multiplier[two.low : two.high] = -splu(jacobian).solve(slope[two.low : two.high].ravel(), trans="T").reshape(count, d)
+    free_slope = slope[two.low : two.high].ravel()
+    multiplier[two.low : two.high] = -splu(jacobian).solve(free_slope, trans="T").reshape(count, d)
     g = np.zeros_like(two.problem.theta)
     run(two.problem, "path_response", two.env, b, free.q, -multiplier, g)
     return Parts(g, (slope[0] + upper[0] @ multiplier[1])[None], (slope[-1] + upper[-1].T @ multiplier[-2])[None])
@@ -171,8 +172,8 @@ def _holomorphic(two: TwoPoint, b: int, free: Solution, estimator: Holomorphic) 
                 return None
             nudged.append(answer)
         parts = _contrast(two, b, free, nudged, counts*unit.conj()/(estimator.points*radius))
-        moved = np.stack([np.concatenate([(a.q - free.q).ravel(), a.p[0] - free.p[0], a.p[-1] - free.p[-1]]) for a in nudged])
-        return Parts(parts.g.real.copy(), parts.dq.real.copy(), parts.dp.real.copy()), moved[None]
+        moved = [np.concatenate([(a.q - free.q).ravel(), (a.p - free.p)[[0, -1]].ravel()]) for a in nudged]
+        return Parts(parts.g.real.copy(), parts.dq.real.copy(), parts.dp.real.copy()), np.stack(moved)[None]
 
     response = abs(estimator.radius) if estimator.radius is not None else _first_radius(two, b, free)
     return search_radius(circle, response, estimator)

@@ -11,9 +11,11 @@ from ..errors import invalid
 
 
 def _beta(value: Any, name: str = "beta") -> float:
-    if isinstance(value, bool) or not np.isscalar(value) or not np.isreal(value) or not 0 < abs(value) < np.inf:
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
         raise invalid(name, "a finite real number other than 0", repr(value))
-    return float(value)  # type: ignore[arg-type]
+    if not 0 < abs(float(value)) < np.inf:
+        raise invalid(name, "a finite real number other than 0", repr(value))
+    return float(value)
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,8 @@ class Holomorphic:
     def __post_init__(self) -> None:
         if self.radius is not None:
             _beta(self.radius, "radius")
-        if isinstance(self.points, bool) or not isinstance(self.points, (int, np.integer)) or self.points < 2 or self.points % 2:
+        whole = isinstance(self.points, (int, np.integer)) and not isinstance(self.points, bool)
+        if not whole or self.points < 2 or self.points % 2:
             raise invalid("points", "an even integer of at least 2", repr(self.points))
 
 

@@ -13,12 +13,11 @@ from ..compiler.kernel import kernels_of
 from ..errors import ConvergenceError, invalid
 from ..grid import Grid
 from ..solvers import initial as stepping
-from ..solvers import twopoint
+from ..solvers import nudges, twopoint
 from ..solvers.problem import Problem
 from ..symbols.cost import Cost
 from ..symbols.definition import Definition
 from ..symbols.graph import NONANALYTIC
-from ..solvers import nudges
 from . import adjoint, echo, ends
 from . import initial as initial_value
 from .estimators import Adjoint, Centered, Estimator, Exact, Holomorphic, OneSided
@@ -33,7 +32,11 @@ def cost_list(cost: Cost | Sequence[Cost] | None) -> tuple[Cost, ...]:
     """A cost, or a list of costs that are summed."""
     if cost is None:
         return ()
-    return (cost,) if isinstance(cost, Cost) else tuple(cost)
+    if isinstance(cost, Cost):
+        return (cost,)
+    if not isinstance(cost, (list, tuple)):
+        raise invalid("cost", "a lep.Cost or a list of them", repr(cost))
+    return tuple(cost)
 
 
 def kernels_for(costs: Sequence[Cost]) -> tuple[Callable, ...]:
@@ -48,11 +51,12 @@ def problem_of(system: Definition, grid: Grid, cost: Any, options: dict[str, Any
 
 
 def gradient(
-    system: Definition, boundary: Initial | Ends, grid: Grid, cost: Any, *, estimator: Estimator = Exact(),  # noqa: B008
+    system: Definition, boundary: Initial | Ends, grid: Grid, cost: Any, *, estimator: Estimator | None = None,
     save: Any = None, on_failure: str = "raise", stability: str = "check", progress: bool = False, **options: Any,
 ) -> Gradient:  # fmt: skip
     """See :meth:`lagrangian_eqprop.System.gradient`."""
     check_on_failure(on_failure)
+    estimator = Exact() if estimator is None else estimator
     if not isinstance(estimator, _ESTIMATORS):
         names = ", ".join(kind.__name__ for kind in _ESTIMATORS)
         raise invalid("estimator", f"an instance of {names}", repr(estimator))
@@ -76,7 +80,7 @@ def check_on_failure(on_failure: str) -> None:
 def check_analytic(problem: Problem) -> None:
     """Holomorphic needs functions of a complex variable; some would compile to a plausible wrong answer."""
     for term in (*problem.system.terms, *problem.bound.terms):
-        for name in sorted(term.graph.functions([term.root]) & NONANALYTIC):
+        for name in sorted(NONANALYTIC[name] for name in term.graph.functions([term.root]) & NONANALYTIC.keys()):
             raise ValueError(
                 f"estimator must not be Holomorphic where functions are not analytic; {term.label} contains "
                 f"{name}; use Exact or Centered"
@@ -84,23 +88,27 @@ def check_analytic(problem: Problem) -> None:
 
 
 def _initial(
-    problem: Problem, boundary: Initial, estimator: Estimator, save: Any, on_failure: str, stability: str, progress: bool
-) -> Gradient:
+    problem: Problem, boundary: Initial, estimator: Estimator, save: Any, on_failure: str, stability: str,
+    progress: bool,
+) -> Gradient:  # fmt: skip
     from ..progress import bar
 
     start = stepping.Start(problem, boundary, stability)
     samples = start.batch or 1
     keeper = stepping.Keeper(problem, start.batch, save) if save is not None else None
     with bar(progress, 2*problem.grid.steps, "steps") as ticks:
-        free = initial_value.free_run(problem, start, isinstance(estimator, Adjoint), (keeper,) if keeper else (), ticks)
+        store = isinstance(estimator, Adjoint)
+        free = initial_value.free_run(problem, start, store, (keeper,) if keeper else (), ticks)
         parts = None
+        clean = free.failures.good.all()  # a sample that failed has left its mark on the sums over samples
         while free.failures.good.any():
+            if not clean:
+                free = initial_value.free_run(problem, stepping.without(start, free.failures), store)
             before = free.failures.good.sum()
             parts = initial_value.estimate(problem, free, estimator, ticks)
-            if free.failures.good.sum() == before:
+            clean = free.failures.good.sum() == before
+            if clean:
                 break
-            # A sample that failed on the way back has left its mark on the sums: take them again without it.
-            free = initial_value.free_run(problem, stepping.without(start, free.failures), isinstance(estimator, Adjoint))
             parts = None
     good = free.failures.good
     message = free.failures.message(problem.grid)
@@ -131,7 +139,7 @@ def _initial(
     other = boundary.v if boundary.v is not None else boundary.p
     assert other is not None
     losses = free.losses if batched else free.losses[0]
-    path, nudged = _saved(problem, boundary, estimator, save, keeper, free)
+    path, nudged = _saved(problem, estimator, save, keeper, free)
     return Gradient(
         loss=float(np.nanmean(free.losses)), losses=losses, parameters=problem.shaped(total, start.batch, count),
         success=good if batched else bool(good[0]), message=message, error=parts.error,
@@ -139,7 +147,7 @@ def _initial(
     )  # fmt: skip
 
 
-def _saved(problem: Problem, boundary: Initial, estimator: Estimator, save: Any, keeper: Any, free: Any) -> tuple[Any, Any]:
+def _saved(problem: Problem, estimator: Estimator, save: Any, keeper: Any, free: Any) -> tuple[Any, Any]:
     if keeper is None:
         return None, None
     path = keeper.trajectory(free.start, free.failures)
@@ -150,7 +158,7 @@ def _saved(problem: Problem, boundary: Initial, estimator: Estimator, save: Any,
 
 def nudged_initial(problem: Problem, free: initial_value.FreeRun, beta: float, save: Any) -> Any:
     """The nudged final-value trajectory."""
-    keeper = stepping.Keeper(problem, free.start.batch, save)
+    keeper = stepping.Keeper(problem, free.start.batch, save, nudged=True)
     record: list[ndarray] = []
     initial_value._echo(problem, free, np.array([beta]), np.array([0.0]), record)
     for (first, _), nodes in zip(problem.each_block(2*free.q.size), record[::-1], strict=True):

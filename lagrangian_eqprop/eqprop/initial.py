@@ -67,6 +67,8 @@ def free_run(problem: Problem, start: Start, keep: bool, observers: tuple = (), 
             nodes.append(nodes_q)
 
     integrate(problem, q, p, guess, observers=(judge, *observers), failures=failures, progress=progress)
+    overflow = failures.good & ~np.isfinite(losses)
+    failures.step[overflow], failures.residual[overflow] = problem.grid.steps, np.inf
     losses[~failures.good] = np.nan
     return FreeRun(start, q, p, guess, losses, explicit, failures, nodes)
 
@@ -124,9 +126,10 @@ def _warn_of_growth(problem: Problem, free: FreeRun, q: ndarray) -> None:
 
 
 def _echo(
-    problem: Problem, free: FreeRun, betas: ndarray, coefficients: ndarray, record: list | None = None, progress: Any = None
-) -> Parts:
-    """Echoes at several nudges, side by side; with ``record`` the nodes are kept (blocks from the last to the first)."""
+    problem: Problem, free: FreeRun, betas: ndarray, coefficients: ndarray, record: list | None = None,
+    progress: Any = None,
+) -> Parts:  # fmt: skip
+    """Echoes at several nudges, side by side; ``record`` takes the nodes (blocks from the last to the first)."""
     copies = len(betas)
     dtype = np.result_type(betas, float)
     q, p, guess = (np.repeat(a[:, None].astype(dtype), copies, 1) for a in (free.q, free.p, free.guess))
@@ -147,6 +150,8 @@ def _echo(
         free.failures.settle(failed, residual, first, back=True)
         failed = dead = _failed(free.failures)
         if record is not None:
+            if first == 0:
+                nodes[:, :, 0, 1] = p  # P_0, after the last kick
             record.append(nodes)
         if progress is not None:
             progress.update(count)

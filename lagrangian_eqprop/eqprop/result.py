@@ -72,4 +72,4 @@ class Gradient:
     nudged: Trajectory | None = None
 
     def __getitem__(self, key: Any) -> np.ndarray:
-        return self.parameters[lookup(key, self.parameters, "gradient of")]
+        return self.parameters[lookup(key, self.parameters, "the key of a gradient")]

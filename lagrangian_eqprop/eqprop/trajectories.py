@@ -24,13 +24,15 @@ def trajectory(
 ) -> Trajectory:  # fmt: skip
     """See :meth:`lagrangian_eqprop.System.trajectory`."""
     check_on_failure(on_failure)
-    if isinstance(nudge, bool) or not np.isscalar(nudge) or not np.isreal(nudge) or not np.isfinite(nudge):
+    if not isinstance(nudge, (int, float, np.integer, np.floating)) or not np.isfinite(nudge):
         raise invalid("nudge", "a finite real number", repr(nudge))
     if nudge and not cost_list(cost):
         raise invalid("cost", "given for a nudged trajectory", repr(cost))
     if not nudge and cost is None and options.get("targets"):
         raise invalid("targets", "given together with a cost", "no cost")
-    problem = problem_of(system, grid, cost if nudge else None, {**options, "targets": options.get("targets") if nudge else None})
+    if not nudge:
+        cost, options["targets"] = None, None
+    problem = problem_of(system, grid, cost, options)
     if isinstance(boundary, Ends):
         with bar(progress, 1, "paths") as ticks:
             return twopoint.trajectory(problem, boundary, on_failure, float(nudge), ticks)

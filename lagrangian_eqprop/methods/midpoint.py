@@ -143,7 +143,9 @@ def linear_step(
 
 
 @kernel
-def adjoint_step(env: Environment, b: int, k: int, x: ndarray, y: ndarray, lq: ndarray, lp: ndarray, g: ndarray, work: Any) -> None:
+def adjoint_step(
+    env: Environment, b: int, k: int, x: ndarray, y: ndarray, lq: ndarray, lp: ndarray, g: ndarray, work: Any
+) -> None:
     """The transposed derivative of the step k -> k+1 from x to y, applied to (lq, lp); g += its part for theta."""
     V, Q, mu, first, second = work[0], work[1], work[4], work[5], work[6]
     h, t = env.signals[1], middle_time(env, k)
@@ -237,7 +239,9 @@ def interval_hessian(
 
 
 @kernel
-def interval_parameters(env: Environment, b: int, k: int, x: ndarray, y: ndarray, g: ndarray, weight: Any, work: Any) -> None:
+def interval_parameters(
+    env: Environment, b: int, k: int, x: ndarray, y: ndarray, g: ndarray, weight: Any, work: Any
+) -> None:
     """g += weight d_theta L_d(x, y)."""
     middle(x, y, env.signals[1], work)
     parameters(env, b, k, middle_time(env, k), work[1], work[0], g, weight*env.signals[1])
@@ -245,8 +249,9 @@ def interval_parameters(env: Environment, b: int, k: int, x: ndarray, y: ndarray
 
 @kernel
 def interval_response(
-    env: Environment, b: int, k: int, x: ndarray, y: ndarray, dx: ndarray, dy: ndarray, g: ndarray, weight: Any, work: Any
-) -> None:
+    env: Environment, b: int, k: int, x: ndarray, y: ndarray, dx: ndarray, dy: ndarray, g: ndarray, weight: Any,
+    work: Any,
+) -> None:  # fmt: skip
     """g += weight d_theta (D_1 L_d dx + D_2 L_d dy)."""
     h, dV, dQ = env.signals[1], work[5], work[6]
     middle(x, y, h, work)

@@ -19,7 +19,14 @@ import numpy as np
 from numpy import ndarray
 
 from ..compiler.contract import (
-    Environment, force, force_response, hessian, lagrangian, mass, mass_parameters, potential_parameters,
+    Environment,
+    force,
+    force_response,
+    hessian,
+    lagrangian,
+    mass,
+    mass_parameters,
+    potential_parameters,
 )  # fmt: skip
 from ..compiler.kernel import kernel
 from .common import clear, node_time
@@ -104,7 +111,9 @@ def linear_step(
 
 
 @kernel
-def adjoint_step(env: Environment, b: int, k: int, x: ndarray, y: ndarray, lq: ndarray, lp: ndarray, g: ndarray, work: Any) -> None:
+def adjoint_step(
+    env: Environment, b: int, k: int, x: ndarray, y: ndarray, lq: ndarray, lp: ndarray, g: ndarray, work: Any
+) -> None:
     """The transposed derivative of the step k -> k+1 from x to y, applied to (lq, lp); g += its part for theta."""
     m, F, dF, v = work[0], work[1], work[2], work[3]
     h = env.signals[1]
@@ -172,7 +181,9 @@ def interval_hessian(
 
 
 @kernel
-def interval_parameters(env: Environment, b: int, k: int, x: ndarray, y: ndarray, g: ndarray, weight: Any, work: Any) -> None:
+def interval_parameters(
+    env: Environment, b: int, k: int, x: ndarray, y: ndarray, g: ndarray, weight: Any, work: Any
+) -> None:
     """g += weight d_theta L_d(x, y)."""
     v, h = work[3], env.signals[1]
     for i in range(x.shape[0]):
@@ -184,8 +195,9 @@ def interval_parameters(env: Environment, b: int, k: int, x: ndarray, y: ndarray
 
 @kernel
 def interval_response(
-    env: Environment, b: int, k: int, x: ndarray, y: ndarray, dx: ndarray, dy: ndarray, g: ndarray, weight: Any, work: Any
-) -> None:
+    env: Environment, b: int, k: int, x: ndarray, y: ndarray, dx: ndarray, dy: ndarray, g: ndarray, weight: Any,
+    work: Any,
+) -> None:  # fmt: skip
     """g += weight d_theta (D_1 L_d dx + D_2 L_d dy)."""
     F, dF, v, h = work[1], work[2], work[3], env.signals[1]
     for i in range(x.shape[0]):

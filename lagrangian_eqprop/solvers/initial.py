@@ -16,7 +16,13 @@ from ..errors import AccuracyWarning, ConvergenceError, invalid
 from ..methods.common import copy, node_energy, node_momentum
 from ..methods.stability import largest_stiffness
 from ..methods.verlet import (  # each method defines these; named here to be read and checked
-    finish, interval_action, new_work, node_velocity, prepare, start, step,
+    finish,
+    interval_action,
+    new_work,
+    node_velocity,
+    prepare,
+    start,
+    step,
 )  # fmt: skip
 from ..trajectory import Trajectory
 from .problem import Problem
@@ -140,7 +146,8 @@ class Start:
         v = self.v[:, None].copy()
         run(problem, "velocities", env, self.q[:, None], self.p[:, None], v, np.zeros((samples, 1)))
         if not np.isfinite(v).all():
-            raise ConvergenceError("p = L_v(q, v) has no solution near v = 0 for the initial momentum; give v instead of p")
+            text = "p = L_v(q, v) has no solution near v = 0 for the initial momentum; give v instead of p"
+            raise ConvergenceError(text)
         self.v = v[:, 0]
 
 
@@ -179,12 +186,13 @@ def explicit_masses(problem: Problem, env: Environment, q: ndarray, stability: s
     else:
         run(problem, "masses", env, q, m)
     for index in np.flatnonzero(~((m != 0) & np.isfinite(m)).all(0)):
-        raise ValueError(f"{_REGULAR}{problem.coordinate_name(index)} has no kinetic energy")
+        raise ValueError(f"{_REGULAR}{problem.coordinate_name(int(index))} has no kinetic energy")
     worst = float(values.max())
     number = problem.grid.step**2*worst
     if number >= 3:
         limit = 2/np.sqrt(worst)
-        text = f"step must be below {limit:.4g} for Verlet (2 over the largest frequency at the start); got {problem.grid.step:.4g}"
+        bound = f"below {limit:.4g} for Verlet (2 over the largest frequency at the start)"
+        text = f"step must be {bound}; got {problem.grid.step:.4g}"
         if number >= 4:
             raise ValueError(text + "; take a smaller step, or stability='ignore' to study it")
         warnings.warn(text + ", which is close to the limit", AccuracyWarning, stacklevel=5)
@@ -217,10 +225,11 @@ class Failures:
         b = bad[0]
         k, left = int(self.step[b]), self.residual[b]
         way = "on the way back " if self.back[b] else ""
-        what = f"Newton left a residual of {left:.1e}" if np.isfinite(left) and left > 0 else "the state became infinite"
+        stuck = np.isfinite(left) and left > 0
+        what = f"Newton left a residual of {left:.1e}" if stuck else "the state or its loss became infinite"
         return (
-            f"{bad.size} of {self.step.size} samples failed; sample {b} at step {k} {way}(t = {grid.start + k*grid.step:.4g}): "
-            f"{what}; try a smaller step or other initial data"
+            f"{bad.size} of {self.step.size} samples failed; sample {b} at step {k} {way}"
+            f"(t = {grid.start + k*grid.step:.4g}): {what}; try a smaller step or other initial data"
         )
 
 
@@ -270,8 +279,8 @@ def without(start: Start, failures: Failures) -> Start:
 class Keeper:
     """An observer that keeps the nodes ``save`` asks for, and makes a trajectory of them."""
 
-    def __init__(self, problem: Problem, batch: int | None, save: Any) -> None:
-        steps = problem.grid.steps
+    def __init__(self, problem: Problem, batch: int | None, save: Any, nudged: bool = False) -> None:
+        steps, self.nudged = problem.grid.steps, nudged
         if save == "all":
             self.kept = np.arange(steps + 1)
         elif save == "last":
@@ -295,14 +304,30 @@ class Keeper:
 
     def trajectory(self, start: Start, failures: Failures) -> Trajectory:
         assert self.q is not None and self.p is not None
-        return make_trajectory(self.problem, self.q, self.p, self.kept, self.batch, failures.good, failures.message(self.problem.grid), start.v)
+        message = failures.message(self.problem.grid)
+
+        def again(observe: Observer) -> None:
+            """Step once more, for what the kept nodes do not tell."""
+            repeated = Failures(len(start.q))
+            repeated.step[:] = failures.step
+            q, p = start.q.copy(), start.p.copy()
+            integrate(self.problem, q, p, start.v.copy(), observers=(observe,), failures=repeated)
+
+        return make_trajectory(
+            self.problem, self.q, self.p, self.kept, self.batch, failures.good, message, start.v,
+            again=None if self.nudged else again,
+        )  # fmt: skip
 
 
 def make_trajectory(
     problem: Problem, q: ndarray, p: ndarray, kept: ndarray, batch: int | None, good: ndarray, message: str,
     v_start: ndarray, morse_index: ndarray | None = None, residual: ndarray | None = None,
+    again: Callable[[Observer], None] | None = None,
 ) -> Trajectory:  # fmt: skip
-    """A trajectory from batched arrays; velocities, energies and the action are computed when they are asked for."""
+    """A trajectory from batched arrays; velocities, energies and the action are computed when they are asked for.
+
+    ``again`` passes all nodes to an observer once more, where not all were kept.
+    """
     steps = problem.grid.steps
 
     def squeeze(value: ndarray) -> ndarray:
@@ -316,22 +341,30 @@ def make_trajectory(
             high = low + 1
             while high < len(kept) and kept[high] == kept[high - 1] + 1 and high - low < 1024:
                 high += 1
-            env = problem.env(int(kept[low]), high - low, labels="nodes")
-            part, e = np.ascontiguousarray(v[:, low:high]), np.zeros((len(q), high - low), q.dtype)
-            run(problem, "velocities", env, np.ascontiguousarray(q[:, low:high]), np.ascontiguousarray(p[:, low:high]), part, e)
-            v[:, low:high], energy[:, low:high] = part, e
+            env = problem.env(int(kept[low]), high - low - 1, labels="nodes")
+            part_q, part_p, part_v = (np.ascontiguousarray(a[:, low:high]) for a in (q, p, v))
+            part_e = np.zeros((len(q), high - low), q.dtype)
+            run(problem, "velocities", env, part_q, part_p, part_v, part_e)
+            v[:, low:high], energy[:, low:high] = part_v, part_e
             if high < len(kept):
                 v[:, high] = v[:, high - 1]
             low = high
         return squeeze(v), squeeze(energy)
 
     def action() -> ndarray:
-        if len(kept) != steps + 1:
-            raise ValueError("action must be asked of a trajectory with all its nodes; this one was made with another save than 'all'")
         total = np.zeros(len(q), q.dtype)
-        for first, count in problem.each_block(q.size):
-            part = np.ascontiguousarray(q[:, first : first + count + 1])
-            run(problem, "actions", problem.env(first, count), part, total)
+
+        def add(first: int, nodes_q: ndarray, nodes_p: ndarray) -> None:
+            run(problem, "actions", problem.env(first, nodes_q.shape[1] - 1), nodes_q, total)
+
+        if len(kept) == steps + 1:
+            for first, count in problem.each_block(q.size):
+                part = np.ascontiguousarray(q[:, first : first + count + 1])
+                add(first, part, part)
+        elif again is not None:
+            again(add)
+        else:
+            raise ValueError("save must be 'all' for the action of a nudged trajectory; this one kept fewer nodes")
         return squeeze(total)
 
     batched = batch is not None

@@ -68,7 +68,8 @@ class Problem:
         self.compiled = compiled
         self.built: Build = build(
             system, self.bound.terms, self.bound.digest, self.method.name,
-            (*self.method.kernels, *kernels), self.method.explicit, len(self.bound.parameters), len(self.bound.targets), compiled,
+            (*self.method.kernels, *kernels), self.method.explicit, len(self.bound.parameters),
+            len(self.bound.targets), compiled,
         )  # fmt: skip
         self.module: ModuleType = self.built.module
         self._read_parameters(parameters or {})
@@ -97,7 +98,7 @@ class Problem:
         offset = 0
         for row, (symbol, value) in zip(self.theta_layout, values.items(), strict=True):
             shape = defaults[symbol].shape
-            batched = value.ndim > len(shape)
+            batched = value.ndim > len(shape) and len(value) > 1  # a batch of one serves all samples
             row[:] = offset, int(np.prod(shape)) if batched else 0, 1 if shape else 0
             offset += value.size
         self.theta = np.concatenate([v.ravel() for v in values.values()]) if values else np.zeros(0)
@@ -139,7 +140,8 @@ class Problem:
                 sizes[signal.name] = signal.batch
         lengths = {length for length in sizes.values() if length != 1} or set(sizes.values())
         if len(lengths) > 1:
-            raise invalid("the batch axis", "of one length everywhere", ", ".join(f"{k}: {n}" for k, n in sizes.items()))
+            came = ", ".join(f"{name}: {length}" for name, length in sizes.items())
+            raise invalid("the batch axis", "of one length everywhere", came)
         return lengths.pop() if lengths else None
 
     # ------------------------------------------------------------------ what kernels read

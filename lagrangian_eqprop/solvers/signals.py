@@ -47,8 +47,9 @@ class Signal:
             raise invalid(self.name, "a number, an array or a callable of the times", repr(value)) from error
         time = () if self.terminal else ("time",)
         place = () if self.places is None else ("place",)
-        forms = {0: (), len(time + place) + 1: ("batch", *time, *place)}
-        forms.update({1: time or place or ("batch",), len(time + place): (*time, *place)} if time + place else {1: ("batch",)})
+        forms: dict[int, tuple[str, ...]] = {0: (), len(time + place) + 1: ("batch", *time, *place)}
+        if time or place:
+            forms.update({1: time or place, len(time + place): (*time, *place)})
         if array.ndim not in forms:
             shapes = ", ".join("(" + ", ".join(form) + ")" for form in sorted(forms.values(), key=len) if form)
             raise invalid(self.name, f"a scalar or with axes {shapes}", f"shape {array.shape}")
@@ -56,7 +57,8 @@ class Signal:
         lengths = {"time": labels, "place": self.places}
         for axis, length in zip(form, array.shape, strict=True):
             if axis in lengths and length not in (1, lengths[axis]):
-                raise invalid(self.name, f"of length {lengths[axis]} or 1 along its {axis} axis", f"shape {array.shape}")
+                must = f"of length {lengths[axis]} or 1 along its {axis} axis"
+                raise invalid(self.name, must, f"shape {array.shape}")
         if not np.isfinite(array).all():
             raise invalid(self.name, "finite", "nan or inf")
         self._batched = "batch" in form

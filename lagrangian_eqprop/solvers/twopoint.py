@@ -1,7 +1,8 @@
 """Two-point problems: stationary points of the whole discrete action between two ends.
 
 Newton on D_2 L_d(q_{k-1}, q_k) + D_1 L_d(q_k, q_{k+1}) = beta w_k c_q(q_k) for all free nodes at once, with the
-block-tridiagonal Hessian of S_d (Marsden and West 2001; Milnor, Morse theory). Three stages, each tried where the one before failed:
+block-tridiagonal Hessian of S_d (Marsden and West 2001; Milnor, Morse theory). Three stages, each tried where the one
+before failed:
 
     newton        with a line search on the residual
     descent       on the action itself, its Hessian shifted until it is positive; for short enough times and
@@ -37,7 +38,9 @@ SINGULAR = 1e-13  # smallest pivot over its row, below which the Hessian counts 
 
 
 @kernel
-def action_gradient(env: Environment, b: int, q: ndarray, beta: complex, D1: ndarray, D2: ndarray, slope: ndarray) -> None:
+def action_gradient(
+    env: Environment, b: int, q: ndarray, beta: complex, D1: ndarray, D2: ndarray, slope: ndarray
+) -> None:
     """D_1 L_d and D_2 L_d of every interval, and beta w c_q at every node; all added."""
     work = new_work(env, q[0])
     prepare(env, b, q[0], q[0], work)
@@ -105,7 +108,8 @@ class TwoPoint:
         self.problem, self.boundary = problem, boundary
         steps, d = problem.grid.steps, problem.system.size
         if boundary.guess is not None and boundary.guess.shape[-2] != steps + 1:
-            raise invalid("guess", f"of shape ({steps + 1}, {d}) or (B, {steps + 1}, {d})", f"shape {boundary.guess.shape}")
+            must = f"of shape ({steps + 1}, {d}) or (B, {steps + 1}, {d})"
+            raise invalid("guess", must, f"shape {boundary.guess.shape}")
         if boundary.guess is not None:
             check_width("guess", boundary.guess, d)
         guess_batch = None if boundary.guess is None or boundary.guess.ndim == 2 else boundary.guess[:, 0]
@@ -180,11 +184,13 @@ class TwoPoint:
         if key not in self._factors:
             self._factors[key] = self.solver.new_elimination(self.high - self.low, diagonal.shape[1], diagonal)
         with np.errstate(all="ignore"):
-            return self.solver.eliminate(diagonal[self.low : self.high], upper[self.low : self.high - 1], self._factors[key])
+            D, U = diagonal[self.low : self.high], upper[self.low : self.high - 1]
+            return self.solver.eliminate(D, U, self._factors[key])
 
     def solve(self, diagonal: ndarray, upper: ndarray, right: ndarray) -> ndarray:
         """Solve with the last factors of this type, with one step of refinement."""
-        D, U, factor = diagonal[self.low : self.high], upper[self.low : self.high - 1], self._factors[diagonal.dtype.char]
+        D, U = diagonal[self.low : self.high], upper[self.low : self.high - 1]
+        factor = self._factors[diagonal.dtype.char]
         x = right.astype(diagonal.dtype)
         self.solver.substitute(factor, x)
         rest = np.empty_like(x)
@@ -193,7 +199,9 @@ class TwoPoint:
         return x + rest
 
     # ------------------------------------------------------------------ ways to a stationary point
-    def newton(self, b: int, q: ndarray, beta: complex, search: bool = True, source: ndarray | None = None, rounds: int = 60) -> ndarray | None:
+    def newton(
+        self, b: int, q: ndarray, beta: complex, search: bool = True, source: ndarray | None = None, rounds: int = 60
+    ) -> ndarray | None:
         """Newton's method; with ``search`` a step must reduce the residual. None where it fails."""
         here = self.state(b, q, beta, source)
         before = np.inf
@@ -214,7 +222,8 @@ class TwoPoint:
                 return q  # no step changes anything more: the root, as well as rounding lets it be found
             length = 1.0
             there = self.state(b, q + move, beta, source)
-            while search and not small and not np.linalg.norm(there.residual) <= (1 - 1e-4*length)*np.linalg.norm(here.residual):
+            norm = np.linalg.norm(here.residual)
+            while search and not small and not np.linalg.norm(there.residual) <= (1 - 1e-4*length)*norm:
                 length *= 0.5
                 if length < 1e-4:
                     return None
@@ -299,10 +308,13 @@ class TwoPoint:
         p[0] += here.slope[0]
         p[-1] -= here.slope[-1]
         message = ""
-        if not smallest > SINGULAR:
+        # With few free nodes the diagonal may cancel as it is summed; the couplings still tell its size.
+        blocks = diagonal[self.low : self.high]
+        largest = max(float(np.abs(upper).max()), 1e-300)
+        if not smallest > SINGULAR or (len(blocks) == 1 and _smallest_singular_value(blocks[0]) <= SINGULAR*largest):
             message = (
-                f"the Hessian of the action is singular at the path of sample {b} (smallest pivot {smallest:.1e}): its end is "
-                "conjugate to its start, the path is not isolated; change the duration or the ends"
+                f"the Hessian of the action is singular at the path of sample {b} (smallest pivot {smallest:.1e}): its "
+                "end is conjugate to its start, the path is not isolated; change the duration or the ends"
             )
         elif not here.size <= 1e-8*max(here.scale, 1e-300):
             message = f"the path of sample {b} leaves a residual of {here.size:.1e}; try more steps or another guess"
@@ -313,6 +325,10 @@ class TwoPoint:
         q = free.q.astype(np.result_type(type(beta), float))
         found = self.newton(b, q, beta, search=False, rounds=30)
         return None if found is None else self.solution(b, found, beta)
+
+
+def _smallest_singular_value(block: ndarray) -> float:
+    return float(np.linalg.svd(block, compute_uv=False)[-1])
 
 
 def _typed(beta: complex, q: ndarray) -> complex | float:
@@ -328,10 +344,13 @@ def _at_nyquist(q: ndarray) -> bool:
 def _elimination() -> Any:
     """The elimination does not depend on the system: one compiled module serves all, plain Python too."""
     name = cache.name_of("elimination")
-    return cache.fetch(name, lambda: module_text([], kernels_of(elimination), "Elimination. Generated; do not edit.", True))[0]
+    title = "Elimination. Generated; do not edit."
+    return cache.fetch(name, lambda: module_text([], kernels_of(elimination), title, True))[0]
 
 
-def solve(problem: Problem, boundary: Ends, on_failure: str, beta: float = 0.0, progress: Any = None) -> tuple[TwoPoint, list[Solution]]:
+def solve(
+    problem: Problem, boundary: Ends, on_failure: str, beta: float = 0.0, progress: Any = None
+) -> tuple[TwoPoint, list[Solution]]:
     """The free paths (with ``beta`` the nudged ones) of all samples."""
     two = TwoPoint(problem, boundary)
     found = []
@@ -340,8 +359,8 @@ def solve(problem: Problem, boundary: Ends, on_failure: str, beta: float = 0.0, 
         if answer.success and beta:
             nudged = two.nudged(b, answer, beta)
             if nudged is None or nudged.index != answer.index:
-                text = f"the nudged path of sample {b} leaves the branch of the free one at beta = {beta:.3g}; take a smaller nudge"
-                nudged = Solution(answer.q, answer.p, answer.residual, -1, text)
+                text = f"the nudged path of sample {b} leaves the branch of the free one at beta = {beta:.3g}"
+                nudged = Solution(answer.q, answer.p, answer.residual, -1, f"{text}; take a smaller nudge")
             answer = nudged
         found.append(answer)
         if progress is not None:
@@ -353,9 +372,12 @@ def solve(problem: Problem, boundary: Ends, on_failure: str, beta: float = 0.0, 
 def judge(messages: list[str], on_failure: str) -> str:
     """Raise for failures, or say how many there were."""
     bad = [message for message in messages if message]
-    if bad and (on_failure == "raise" or len(bad) == len(messages)):
-        raise ConvergenceError(bad[0] if len(messages) == 1 else f"{len(bad)} of {len(messages)} samples failed; the first: {bad[0]}")
-    return f"{len(bad)} of {len(messages)} samples failed; the first: {bad[0]}" if bad else "converged"
+    if not bad:
+        return "converged"
+    text = f"{len(bad)} of {len(messages)} samples failed; the first: {bad[0]}"
+    if on_failure == "raise" or len(bad) == len(messages):
+        raise ConvergenceError(bad[0] if len(messages) == 1 else text)
+    return text
 
 
 def trajectory(problem: Problem, boundary: Ends, on_failure: str, beta: float = 0.0, progress: Any = None) -> Any:
@@ -372,7 +394,7 @@ def as_trajectory(problem: Problem, batch: int | None, found: list[Solution]) ->
     for answer in found:
         if answer.success and answer.residual > 1e-9*max(np.abs(answer.p).max(), 1e-300):
             warnings.warn(f"a two-point path leaves a residual of {answer.residual:.1e}", AccuracyWarning, stacklevel=4)
-    return make_trajectory(
-        problem, q, p, np.arange(q.shape[1]), batch, good, judge([answer.message for answer in found], "return") if good.any() else "failed",
-        np.zeros_like(q[:, 0]), np.array([answer.index for answer in found]), np.array([answer.residual for answer in found]),
-    )  # fmt: skip
+    index, residual = (np.array([getattr(answer, name) for answer in found]) for name in ("index", "residual"))
+    message = judge([answer.message for answer in found], "return")
+    rest = np.zeros_like(q[:, 0])
+    return make_trajectory(problem, q, p, np.arange(q.shape[1]), batch, good, message, rest, index, residual)

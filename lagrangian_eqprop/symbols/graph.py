@@ -25,11 +25,14 @@ Node = int
 ANALYTIC = frozenset(
     "sin cos tan exp log sinh cosh tanh arcsin arccos arctan arcsinh arccosh arctanh".split()
 )
-# Functions that are not analytic; complex arithmetic would give them a plausible wrong meaning.
-# "larger" only shifts an exponent (see logsumexp) and is not among them.
-NONANALYTIC = frozenset("magnitude sign floor ceil heaviside maximum minimum select arctan2".split())
+# Functions that are not analytic, and what users call them; complex arithmetic would give them a plausible wrong
+# meaning. "larger" only shifts an exponent (see logsumexp) and is not among them.
+NONANALYTIC = {
+    "magnitude": "Abs", "sign": "sign", "floor": "floor", "ceil": "ceiling", "heaviside": "Heaviside",
+    "maximum": "Max", "minimum": "Min", "select": "Piecewise", "arctan2": "atan2",
+}  # fmt: skip
 CONDITIONS = frozenset("less less_equal equal both either negation".split())
-FUNCTIONS = ANALYTIC | NONANALYTIC | CONDITIONS | {"larger"}
+FUNCTIONS = ANALYTIC | NONANALYTIC.keys() | CONDITIONS | {"larger"}
 
 
 def plain(x: Number) -> Number:

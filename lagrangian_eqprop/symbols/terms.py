@@ -179,6 +179,8 @@ def local_term(
     if len(times) != 1 or len(set(on)) != len(on):
         raise invalid(f"coordinates of {where}", "distinct functions of one time", str(list(on)))
     (time,) = times
+    if time in declared:
+        raise invalid(f"parameters, inputs and targets of {where}", f"other than the time {time}", str(time))
     functions = expression.atoms(AppliedUndef)
     for function in sorted(functions - set(on), key=str):
         raise invalid(where, f"in the coordinates {', '.join(map(str, on))}", f"the undeclared function {function}")
