@@ -30,7 +30,6 @@ t = sp.Symbol("t")
 q, k = sp.Function("q")(t), sp.Symbol("k")
 system = lep.System(q.diff(t)**2/2 - k*q**2/2 - EXTRA, coordinates=[q], parameters={k: 1.0})
 path = system.trajectory(lep.Initial(q=[1.0], v=[0.0]), lep.Grid(10, step=0.1))
-from numba.core import event
 report = system.compile()
 print(json.dumps({"hit": report.cached, "derived": len(calls), "q": path.q[-1, 0], "path": report.path}))
 """
@@ -57,10 +56,8 @@ def test_a_fresh_process_hits_and_differentiates_nothing(tmp_path):
 def test_two_processes_at_once(tmp_path):
     environment = {**os.environ, cache.VARIABLE: str(tmp_path)}
     text = SCRIPT.replace("EXTRA", "q**3/3")
-    both = [
-        subprocess.Popen([sys.executable, "-c", text], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
-        for _ in range(2)
-    ]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    both = [subprocess.Popen([sys.executable, "-c", text], env=environment, **pipes) for _ in range(2)]
     answers = [process.communicate() for process in both]
     assert all(process.returncode == 0 for process in both), answers
     values = {json.loads(out.splitlines()[-1])["q"] for out, _ in answers}
@@ -103,7 +100,9 @@ def test_users_names_never_become_code():
     q = sp.Function("q")(t)
     evil = sp.Symbol("x; import os\nos.abort()")
     keyword, own = sp.Symbol("lambda"), sp.Symbol("q0")
-    system = lep.System(q.diff(t)**2/2 - evil*q**2/2 - keyword*q**4/4 - own*q, coordinates=[q], parameters={evil: 1.0, keyword: 0.1, own: 0.2})
+    expression = q.diff(t)**2/2 - evil*q**2/2 - keyword*q**4/4 - own*q
+    parameters = {evil: 1.0, keyword: 0.1, own: 0.2}
+    system = lep.System(expression, coordinates=[q], parameters=parameters, name="a\nimport os")
     source = system.source()
     for line in source.splitlines():
         if "import os" in line or "lambda" in line:

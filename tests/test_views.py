@@ -25,9 +25,8 @@ def test_equations_of_a_pendulum():
 
 
 def test_hamiltonian_is_the_energy_along_a_path():
-    polar = lep.System(
-        m*(r.diff(t)**2 + r**2*q.diff(t)**2)/2 + c*r**2*q.diff(t) + k/r, coordinates=[r, q], parameters={m: 1.2, k: 0.9, c: 0.3}
-    )
+    expression = m*(r.diff(t)**2 + r**2*q.diff(t)**2)/2 + c*r**2*q.diff(t) + k/r
+    polar = lep.System(expression, coordinates=[r, q], parameters={m: 1.2, k: 0.9, c: 0.3})
     path = polar.trajectory(lep.Initial(q=[1.0, 0.2], v=[0.1, 0.9]), lep.Grid(20, step=0.02), compiled=False)
     pr, pq = sp.symbols("p_r p_q", real=True)
     numbers = {m: 1.2, k: 0.9, c: 0.3}
@@ -39,7 +38,10 @@ def test_hamiltonian_is_the_energy_along_a_path():
 def test_a_small_network_is_written_out():
     x, z = sp.Function("x")(t), sp.Function("z")(t)
     net = lep.System(
-        [lep.Term(m*x.diff(t)**2/2, on=[x], at=[0, 1, 2]), lep.Term(-k*(x - z)**2/2, on=[x, z], at=lep.AllPairs([0, 1, 2]))],
+        [
+            lep.Term(m*x.diff(t)**2/2, on=[x], at=[0, 1, 2]),
+            lep.Term(-k*(x - z)**2/2, on=[x, z], at=lep.AllPairs([0, 1, 2])),
+        ],
         size=3,
         parameters={m: 1.0, k: np.ones((3, 3))},
     )
@@ -54,4 +56,4 @@ def test_views_of_a_large_network_are_refused():
     x = sp.Function("x")(t)
     net = lep.System([lep.Term(x.diff(t)**2/2, on=[x], at=np.arange(100))], size=100)
     with pytest.raises(ValueError, match="size must be at most 64"):
-        net.lagrangian
+        _ = net.lagrangian
