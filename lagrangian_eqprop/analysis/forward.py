@@ -14,8 +14,9 @@ from numpy import ndarray
 
 from ..boundary import Ends, Initial
 from ..errors import ConvergenceError
-from ..solvers.initial import Start, integrate, run
+from ..solvers.initial import integrate
 from ..solvers.problem import Problem
+from ..solvers.start import Start
 from ..solvers.twopoint import TwoPoint, solve
 
 IMAGINARY = 1e-30
@@ -54,10 +55,10 @@ class Forward:
             return theta, q, other, guess
         p, env = np.zeros_like(q), self.problem.env(0, 1, theta, "nodes")
         if self.problem.method.explicit:
-            run(self.problem, "masses", env, q, p)
+            self.problem.run("masses", env, q, p)
             p *= other
         else:
-            run(self.problem, "initial_momenta", env, q, other, p)
+            self.problem.run("initial_momenta", env, q, other, p)
         return theta, q, p, guess
 
     def final(self, changes: dict[str, ndarray], dtype: Any, at_fixed_p: bool = False) -> ndarray:
@@ -76,7 +77,7 @@ class Forward:
         def judge(first: int, nodes_q: ndarray, nodes_p: ndarray) -> None:
             count = nodes_q.shape[1] - 1
             last = count + (first + count == problem.grid.steps)
-            run(problem, "losses", problem.env(first, count, theta), nodes_q, 0, last, total)
+            problem.run("losses", problem.env(first, count, theta), nodes_q, 0, last, total)
 
         failures = integrate(problem, q, p, guess, theta, (judge,))
         if not failures.good.all():
@@ -124,7 +125,7 @@ class ForwardEnds:
                     raise ConvergenceError("the two-point reference did not converge")
                 q = path
             paths.append(q)
-        run(problem, "losses", moved.env, np.stack(paths), 0, steps + 1, total)
+        problem.run("losses", moved.env, np.stack(paths), 0, steps + 1, total)
         return complex(total.mean())
 
     def value(self, entry: Entry) -> ndarray:

@@ -19,7 +19,6 @@ from ..compiler.contract import Environment
 from ..compiler.kernel import kernel
 from ..errors import ConvergenceError
 from ..methods.verlet import interval_parameters, interval_response, new_work, prepare
-from ..solvers.initial import run
 from ..solvers.problem import Problem
 from ..solvers.twopoint import Solution, TwoPoint, as_trajectory, judge, solve
 from .estimators import Adjoint, Centered, Estimator, Exact, Holomorphic, OneSided, contrast, half_circle
@@ -70,9 +69,9 @@ def gradient(problem: Problem, boundary: Ends, estimator: Estimator, save: Any, 
     good = np.array([not text for text in messages])
     paths = np.stack([answer.q for answer in found])
     losses = np.zeros(samples)
-    run(problem, "losses", two.env, paths, 0, problem.grid.steps + 1, losses)
+    problem.run("losses", two.env, paths, 0, problem.grid.steps + 1, losses)
     if problem.theta.size:
-        run(problem, "explicit_parameters", two.env, paths, 0, problem.grid.steps + 1, good, g)
+        problem.run("explicit_parameters", two.env, paths, 0, problem.grid.steps + 1, good, g)
     losses[~good], starts[~good], stops[~good] = np.nan, np.nan, np.nan
     count = int(good.sum())
 
@@ -121,7 +120,7 @@ def _moved(two: TwoPoint, b: int, free: Solution, beta: float) -> Solution:
 def _contrast(two: TwoPoint, b: int, free: Solution, nudged: list[Solution], coefficients: ndarray) -> Parts:
     paths = np.stack([answer.q for answer in nudged])
     g = np.zeros(two.problem.theta.shape, paths.dtype)
-    run(two.problem, "path_contrast", two.env, b, paths, coefficients.astype(paths.dtype), g)
+    two.problem.run("path_contrast", two.env, b, paths, coefficients.astype(paths.dtype), g)
     starts, stops = (coefficients @ np.stack([answer.p[end] - free.p[end] for answer in nudged]) for end in (0, -1))
     return Parts(g, starts[None], -stops[None])
 
@@ -133,7 +132,7 @@ def _exact(two: TwoPoint, b: int, free: Solution) -> Parts:
     response = np.zeros_like(free.q)
     response[two.low : two.high] = two.solve(diagonal, upper, slope[two.low : two.high])
     g = np.zeros_like(two.problem.theta)
-    run(two.problem, "path_response", two.env, b, free.q, response, g)
+    two.problem.run("path_response", two.env, b, free.q, response, g)
     # P_0 = -D_1 L_d + beta w_0 c_q and P_N = D_2 L_d - beta w_N c_q; a fixed end itself does not move
     return Parts(g, (slope[0] - upper[0] @ response[1])[None], (slope[-1] - upper[-1].T @ response[-2])[None])
 
@@ -157,7 +156,7 @@ def _adjoint(two: TwoPoint, b: int, free: Solution) -> Parts:
     free_slope = slope[two.low : two.high].ravel()
     multiplier[two.low : two.high] = -splu(jacobian).solve(free_slope, trans="T").reshape(count, d)
     g = np.zeros_like(two.problem.theta)
-    run(two.problem, "path_response", two.env, b, free.q, -multiplier, g)
+    two.problem.run("path_response", two.env, b, free.q, -multiplier, g)
     return Parts(g, (slope[0] + upper[0] @ multiplier[1])[None], (slope[-1] + upper[-1].T @ multiplier[-2])[None])
 
 

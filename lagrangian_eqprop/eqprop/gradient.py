@@ -13,8 +13,10 @@ from ..compiler.kernel import kernels_of
 from ..errors import ConvergenceError, invalid
 from ..grid import Grid
 from ..solvers import initial as stepping
-from ..solvers import nudges, twopoint
+from ..solvers import nudges, record, start, twopoint
 from ..solvers.problem import Problem
+from ..solvers.record import Keeper
+from ..solvers.start import Start, without
 from ..symbols.cost import Cost
 from ..symbols.definition import Definition
 from ..symbols.graph import NONANALYTIC
@@ -23,7 +25,7 @@ from . import initial as initial_value
 from .estimators import Adjoint, Centered, Estimator, Exact, Holomorphic, OneSided
 from .result import Gradient, InitialGradient
 
-_STEPPING = (stepping, nudges, twopoint)
+_STEPPING = (start, stepping, record, nudges, twopoint)
 _ALL = (*_STEPPING, echo, adjoint, initial_value, ends)
 _ESTIMATORS = (OneSided, Centered, Holomorphic, Exact, Adjoint)
 
@@ -93,17 +95,17 @@ def _initial(
 ) -> Gradient:  # fmt: skip
     from ..progress import bar
 
-    start = stepping.Start(problem, boundary, stability)
-    samples = start.batch or 1
-    keeper = stepping.Keeper(problem, start.batch, save) if save is not None else None
+    begin = Start(problem, boundary, stability)
+    samples = begin.batch or 1
+    keeper = Keeper(problem, begin.batch, save) if save is not None else None
     with bar(progress, 2*problem.grid.steps, "steps") as ticks:
         store = isinstance(estimator, Adjoint)
-        free = initial_value.free_run(problem, start, store, (keeper,) if keeper else (), ticks)
+        free = initial_value.free_run(problem, begin, store, (keeper,) if keeper else (), ticks)
         parts = None
         clean = free.failures.good.all()  # a sample that failed has left its mark on the sums over samples
         while free.failures.good.any():
             if not clean:
-                free = initial_value.free_run(problem, stepping.without(start, free.failures), store)
+                free = initial_value.free_run(problem, without(begin, free.failures), store)
             before = free.failures.good.sum()
             parts = initial_value.estimate(problem, free, estimator, ticks)
             clean = free.failures.good.sum() == before
@@ -115,11 +117,11 @@ def _initial(
     if not good.all() and (on_failure == "raise" or not good.any()):
         raise ConvergenceError(message)
     assert parts is not None
-    gq, gv = parts.dq.copy(), np.zeros_like(start.q)
+    gq, gv = parts.dq.copy(), np.zeros_like(begin.q)
     pull = np.zeros_like(problem.theta)
     env = problem.env(0, 1, labels="nodes")
     gq_at_v = gq.copy()
-    stepping.run(problem, "chain", env, start.q, start.v, parts.dp, gq_at_v, gv, pull, good)
+    problem.run("chain", env, begin.q, begin.v, parts.dp, gq_at_v, gv, pull, good)
     total = parts.g + free.explicit
     if boundary.v is not None:
         total = total + pull
@@ -127,7 +129,7 @@ def _initial(
     count = int(good.sum())
     for part in (gq, gv, parts.dp):
         part[~good] = np.nan
-    batched = start.batch is not None
+    batched = begin.batch is not None
 
     def fold(value: ndarray, given: ndarray) -> ndarray:
         """The derivative of the mean, in the shape of what was given."""
@@ -141,7 +143,7 @@ def _initial(
     losses = free.losses if batched else free.losses[0]
     path, nudged = _saved(problem, estimator, save, keeper, free)
     return Gradient(
-        loss=float(np.nanmean(free.losses)), losses=losses, parameters=problem.shaped(total, start.batch, count),
+        loss=float(np.nanmean(free.losses)), losses=losses, parameters=problem.shaped(total, begin.batch, count),
         success=good if batched else bool(good[0]), message=message, error=parts.error,
         initial=InitialGradient(fold(gq, boundary.q), fold(gv, other), fold(parts.dp, other)), path=path, nudged=nudged,
     )  # fmt: skip
@@ -158,9 +160,9 @@ def _saved(problem: Problem, estimator: Estimator, save: Any, keeper: Any, free:
 
 def nudged_initial(problem: Problem, free: initial_value.FreeRun, beta: float, save: Any) -> Any:
     """The nudged final-value trajectory."""
-    keeper = stepping.Keeper(problem, free.start.batch, save, nudged=True)
-    record: list[ndarray] = []
-    initial_value._echo(problem, free, np.array([beta]), np.array([0.0]), record)
-    for (first, _), nodes in zip(problem.each_block(2*free.q.size), record[::-1], strict=True):
+    keeper = Keeper(problem, free.start.batch, save, nudged=True)
+    blocks: list[ndarray] = []
+    initial_value.echo_at(problem, free, np.array([beta]), np.array([0.0]), blocks)
+    for (first, _), nodes in zip(problem.each_block(2*free.q.size), blocks[::-1], strict=True):
         keeper(first, nodes[:, 0, :, 0], nodes[:, 0, :, 1])
     return keeper.trajectory(free.start, free.failures)

@@ -20,8 +20,10 @@ from ..compiler.contract import Environment
 from ..compiler.kernel import kernel
 from ..errors import AccuracyWarning
 from ..methods.common import momentum_chain
-from ..solvers.initial import Failures, Start, integrate, run
+from ..solvers.failures import Failures
+from ..solvers.initial import integrate
 from ..solvers.problem import Problem
+from ..solvers.start import Start
 from .estimators import Adjoint, Estimator, Exact, Holomorphic, contrast, half_circle
 from .radius import Parts, search_radius
 
@@ -60,9 +62,9 @@ def free_run(problem: Problem, start: Start, keep: bool, observers: tuple = (), 
         count = nodes_q.shape[1] - 1
         last = count + (first + count == problem.grid.steps)
         env = problem.env(first, count)
-        run(problem, "losses", env, nodes_q, 0, last, losses)
+        problem.run("losses", env, nodes_q, 0, last, losses)
         if problem.theta.size:
-            run(problem, "explicit_parameters", env, nodes_q, 0, last, failures.good, explicit)
+            problem.run("explicit_parameters", env, nodes_q, 0, last, failures.good, explicit)
         if keep:
             nodes.append(nodes_q)
 
@@ -82,7 +84,7 @@ def estimate(problem: Problem, free: FreeRun, estimator: Estimator, progress: An
     if isinstance(estimator, Holomorphic):
         return _holomorphic(problem, free, estimator)
     betas, coefficients = contrast(estimator)
-    return _echo(problem, free, betas, coefficients, progress=progress)
+    return echo_at(problem, free, betas, coefficients, progress=progress)
 
 
 def _failed(failures: Failures) -> ndarray:
@@ -97,8 +99,8 @@ def _exact(problem: Problem, free: FreeRun, progress: Any) -> Parts:
     for first, count in problem.each_block(q.size, backwards=True):
         env = problem.env(first, count)
         if first + count == problem.grid.steps:
-            run(problem, "linear_kicks", env, count, q, dp)
-        run(problem, "linear_echo", env, count, q, p, dq, dp, guess, g, failed, residual)
+            problem.run("linear_kicks", env, count, q, dp)
+        problem.run("linear_echo", env, count, q, p, dq, dp, guess, g, failed, residual)
         failed[dead == 0] = -1
         free.failures.settle(failed, residual, first, back=True)
         failed = dead = _failed(free.failures)
@@ -125,7 +127,7 @@ def _warn_of_growth(problem: Problem, free: FreeRun, q: ndarray) -> None:
         )
 
 
-def _echo(
+def echo_at(
     problem: Problem, free: FreeRun, betas: ndarray, coefficients: ndarray, record: list | None = None,
     progress: Any = None,
 ) -> Parts:  # fmt: skip
@@ -142,8 +144,8 @@ def _echo(
         nodes = np.zeros((len(q), copies, count + 1, 2, q.shape[2]), dtype)
         nodes[:, :, count, 0], nodes[:, :, count, 1] = q, p
         if first + count == problem.grid.steps:
-            run(problem, "first_kicks", env, count, q, p, betas)
-        run(problem, "echo", env, count, betas, weights, q, p, guess, g, nodes, failed, residual)
+            problem.run("first_kicks", env, count, q, p, betas)
+        problem.run("echo", env, count, betas, weights, q, p, guess, g, nodes, failed, residual)
         failed[dead == 0] = -1
         bad = (failed < 0) & free.failures.good & ~np.isfinite(q).all((1, 2))
         failed[bad], residual[bad] = 0, np.inf
@@ -166,7 +168,7 @@ def _adjoint(problem: Problem, free: FreeRun) -> Parts:
     blocks = list(problem.each_block(free.q.size))
     for (first, count), nodes in zip(blocks[::-1], free.nodes[::-1], strict=True):
         env = problem.env(first, count)
-        run(problem, "adjoint", env, count, nodes, lq, lp, g, free.failures.good, first + count == problem.grid.steps)
+        problem.run("adjoint", env, count, nodes, lq, lp, g, free.failures.good, first + count == problem.grid.steps)
     return Parts(g, lq, lp)
 
 
@@ -180,7 +182,7 @@ def _holomorphic(problem: Problem, free: FreeRun, estimator: Holomorphic) -> Par
         attempt = replace(free, failures=trial)
         record: list[ndarray] = []
         coefficients = counts*unit.conj()/(estimator.points*radius)
-        parts = _echo(problem, attempt, radius*unit, coefficients, record)
+        parts = echo_at(problem, attempt, radius*unit, coefficients, record)
         good = free.failures.good
         states = record[-1][:, :, 0][good] if (trial.good == good).all() else np.full((1, len(unit), 2, 1), np.nan)
         if not np.isfinite(states).all():

@@ -10,8 +10,10 @@ from ..boundary import Ends, Initial
 from ..errors import ConvergenceError, invalid
 from ..grid import Grid
 from ..progress import bar
-from ..solvers import initial as stepping
 from ..solvers import twopoint
+from ..solvers.initial import integrate
+from ..solvers.record import Keeper
+from ..solvers.start import Start
 from ..symbols.definition import Definition
 from ..trajectory import Trajectory
 from . import initial as initial_value
@@ -38,16 +40,16 @@ def trajectory(
             return twopoint.trajectory(problem, boundary, on_failure, float(nudge), ticks)
     if not isinstance(boundary, Initial):
         raise invalid("boundary", "lep.Initial or lep.Ends", type(boundary).__name__)
-    start = stepping.Start(problem, boundary, stability)
+    start = Start(problem, boundary, stability)
     with bar(progress, grid.steps, "steps") as ticks:
         if nudge:
             free = initial_value.free_run(problem, start, False, (), ticks)
             failures = free.failures
             found = nudged_initial(problem, free, float(nudge), save) if failures.good.any() else None
         else:
-            keeper = stepping.Keeper(problem, start.batch, save)
+            keeper = Keeper(problem, start.batch, save)
             q, p, guess = start.q.copy(), start.p.copy(), start.v.copy()
-            failures = stepping.integrate(problem, q, p, guess, observers=(keeper,), progress=ticks)
+            failures = integrate(problem, q, p, guess, observers=(keeper,), progress=ticks)
             found = keeper.trajectory(start, failures) if failures.good.any() else None
     if found is None or (on_failure == "raise" and not failures.good.all()):
         raise ConvergenceError(failures.message(grid))

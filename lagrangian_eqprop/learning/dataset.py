@@ -13,7 +13,7 @@ from ..eqprop.gradient import cost_list, gradient, problem_of
 from ..eqprop.initial import free_run
 from ..errors import ConvergenceError, invalid
 from ..grid import Grid
-from ..solvers.initial import Start
+from ..solvers.start import Start
 from ..solvers.signals import Signal
 from ..symbols.definition import Definition
 
@@ -133,3 +133,20 @@ def mean_loss(
             raise ConvergenceError(free.failures.message(grid))
         total += float(np.mean(free.losses))*samples.size
     return total/data.size
+
+
+def validator(
+    validation: Any, system: Definition, boundary: Any, grid: Grid, cost: Any, values: Arrays,
+    batch: int | None, options: dict[str, Any],
+) -> Callable[[Arrays], Any] | None:  # fmt: skip
+    """A function of the parameters; a mapping is checked before the training begins, not after its first epoch."""
+    if not isinstance(validation, Mapping):
+        return validation
+    wrong = set(validation) - {"boundary", "targets", "inputs"}
+    if wrong:
+        raise invalid("validation", "a mapping of boundary, targets and inputs", f"{sorted(wrong, key=str)[0]!r} in it")
+    data = Dataset(
+        system, validation.get("boundary", boundary), grid, cost, targets=validation.get("targets"),
+        inputs=validation.get("inputs"), parameters=values, **options,
+    )  # fmt: skip
+    return lambda now: mean_loss(system, data, grid, cost, now, batch or data.size, **options)

@@ -18,7 +18,7 @@ from ..errors import ConvergenceError, invalid
 from ..grid import Grid
 from ..progress import bar
 from ..symbols.definition import Definition, lookup
-from .dataset import Dataset, mean_loss
+from .dataset import Dataset, validator
 from .history import History
 from .optimisers import Adam, Optimiser
 
@@ -102,7 +102,7 @@ def fit(
     options: dict[str, Any] = {"method": method, "compiled": compiled}
     data = Dataset(system, boundary, grid, cost, targets=targets, inputs=inputs, parameters=parameters, **options)
     trained = _trained(data, train)
-    judge = _validation(validation, system, boundary, grid, cost, data.values, batch, options)
+    judge = validator(validation, system, boundary, grid, cost, data.values, batch, options)
     rng = np.random.default_rng(seed)
     size = min(batch or data.size, data.size)
     many = -(-data.size//size)
@@ -190,20 +190,3 @@ def _check_finite(loss: float, slopes: Mapping[sp.Symbol, np.ndarray]) -> None:
     for symbol, slope in slopes.items():
         if not np.isfinite(slope).all():
             raise ConvergenceError(f"the gradient of {symbol.name} is not finite")
-
-
-def _validation(
-    validation: Any, system: Definition, boundary: Any, grid: Grid, cost: Any, values: Mapping[sp.Symbol, np.ndarray],
-    batch: int | None, options: dict[str, Any],
-) -> Callable[[dict[sp.Symbol, np.ndarray]], Any] | None:  # fmt: skip
-    """A function of the parameters; a mapping is checked before the training begins, not after its first epoch."""
-    if not isinstance(validation, Mapping):
-        return validation
-    wrong = set(validation) - {"boundary", "targets", "inputs"}
-    if wrong:
-        raise invalid("validation", "a mapping of boundary, targets and inputs", f"{sorted(wrong, key=str)[0]!r} in it")
-    data = Dataset(
-        system, validation.get("boundary", boundary), grid, cost, targets=validation.get("targets"),
-        inputs=validation.get("inputs"), parameters=values, **options,
-    )  # fmt: skip
-    return lambda now: mean_loss(system, data, grid, cost, now, batch or data.size, **options)

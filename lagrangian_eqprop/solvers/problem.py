@@ -218,6 +218,14 @@ class Problem:
             result[symbol] = g[row[0] : row[0] + value.size].reshape(value.shape) / divisor
         return result
 
+    def run(self, kernel: str, *arguments: Any) -> Any:
+        """Call a kernel; plain Python must not warn where compiled code would not."""
+        function = getattr(self.module, kernel)
+        if self.compiled:
+            return function(*arguments)
+        with np.errstate(all="ignore"):
+            return function(*arguments)
+
     def coordinate_name(self, index: int) -> str:
         """How messages call a coordinate."""
         return self.system.coordinates[index].func.__name__ if self.system.single else f"coordinate {index}"

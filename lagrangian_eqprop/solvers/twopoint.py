@@ -30,9 +30,9 @@ from ..compiler.kernel import kernel, kernels_of
 from ..errors import AccuracyWarning, ConvergenceError, invalid
 from ..methods.verlet import interval, interval_action, interval_hessian, new_work, prepare
 from . import elimination
-from .initial import make_trajectory, run
 from .nudges import nudge_gradient, nudge_hessian, nudge_value
 from .problem import Problem
+from .record import make_trajectory
 
 SINGULAR = 1e-13  # smallest pivot over its row, below which the Hessian counts as singular
 
@@ -155,12 +155,12 @@ class TwoPoint:
 
     # ------------------------------------------------------------------ the action and its derivatives
     def value(self, b: int, q: ndarray, beta: float) -> float:
-        return float(run(self.problem, "action_value", self.env, b, q, beta))
+        return float(self.problem.run("action_value", self.env, b, q, beta))
 
     def state(self, b: int, q: ndarray, beta: complex, source: ndarray | None = None) -> State:
         """The residual at a path."""
         D1, D2, slope = np.zeros_like(q[1:]), np.zeros_like(q[1:]), np.zeros_like(q)
-        run(self.problem, "action_gradient", self.env, b, q, _typed(beta, q), D1, D2, slope)
+        self.problem.run("action_gradient", self.env, b, q, _typed(beta, q), D1, D2, slope)
         total = -slope
         total[:-1] += D1
         total[1:] += D2
@@ -175,7 +175,7 @@ class TwoPoint:
         """Diagonal and upper blocks over all nodes."""
         nodes, d = q.shape
         diagonal, upper = np.zeros((nodes, d*d), q.dtype), np.zeros((nodes - 1, d*d), q.dtype)
-        run(self.problem, "action_hessian", self.env, b, q, _typed(beta, q), diagonal, upper)
+        self.problem.run("action_hessian", self.env, b, q, _typed(beta, q), diagonal, upper)
         return diagonal.reshape(nodes, d, d), upper.reshape(nodes - 1, d, d)
 
     def factorise(self, diagonal: ndarray, upper: ndarray) -> tuple[int, float]:

@@ -1,0 +1,42 @@
+"""Which samples of a batch failed, where, and what the user is told."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy import ndarray
+
+
+class Failures:
+    """Which samples failed, where, and with which residual."""
+
+    def __init__(self, samples: int) -> None:
+        self.step = np.full(samples, -1)
+        self.residual = np.zeros(samples)
+        self.back = np.zeros(samples, bool)
+
+    @property
+    def good(self) -> ndarray:
+        return self.step < 0
+
+    def settle(self, failed: ndarray, residual: ndarray, first: int, back: bool = False) -> None:
+        """Take over what a block reports, by numbers of the whole grid."""
+        new = (failed >= 0) & self.good
+        self.step[new] = failed[new] + first
+        self.residual[new] = residual[new]
+        self.back[new] = back
+
+    def message(self, grid: Any) -> str:
+        bad = np.flatnonzero(~self.good)
+        if not bad.size:
+            return "converged"
+        b = bad[0]
+        k, left = int(self.step[b]), self.residual[b]
+        way = "on the way back " if self.back[b] else ""
+        stuck = np.isfinite(left) and left > 0
+        what = f"Newton left a residual of {left:.1e}" if stuck else "the state or its loss became infinite"
+        return (
+            f"{bad.size} of {self.step.size} samples failed; sample {b} at step {k} {way}"
+            f"(t = {grid.start + k*grid.step:.4g}): {what}; try a smaller step or other initial data"
+        )

@@ -1,0 +1,150 @@
+"""The nodes of a path that are kept, and the trajectory made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy import ndarray
+
+from ..compiler.contract import Environment
+from ..compiler.kernel import kernel
+from ..errors import invalid
+from ..methods.common import copy, node_energy
+from ..methods.verlet import interval_action, new_work, node_velocity, prepare
+from ..trajectory import Trajectory
+from .failures import Failures
+from .initial import Observer, integrate
+from .problem import Problem
+from .start import Start
+
+
+@kernel
+def velocities(env: Environment, nodes_q: ndarray, nodes_p: ndarray, v: ndarray, energy: ndarray) -> None:
+    """Velocities and energies at nodes; nan where p = L_v(q, v) was not solved. v[:, 0] holds the first guess."""
+    work = new_work(env, nodes_q[0, 0])
+    for b in range(nodes_q.shape[0]):
+        prepare(env, b, nodes_q[b, 0], v[b, 0], work)
+        for j in range(nodes_q.shape[1]):
+            if j > 0:
+                copy(v[b, j - 1], v[b, j])
+            left = node_velocity(env, b, j, nodes_q[b, j], nodes_p[b, j], v[b, j], work)
+            if left <= 0.0:
+                energy[b, j] = node_energy(env, b, j, nodes_q[b, j], nodes_p[b, j], v[b, j])
+            else:
+                for i in range(v.shape[2]):
+                    v[b, j, i] = np.nan
+                energy[b, j] = np.nan
+
+
+@kernel
+def actions(env: Environment, nodes_q: ndarray, total: ndarray) -> None:
+    """total += the sum of L_d over the intervals between nodes."""
+    work = new_work(env, nodes_q[0, 0])
+    for b in range(nodes_q.shape[0]):
+        prepare(env, b, nodes_q[b, 0], nodes_q[b, 0], work)
+        for k in range(nodes_q.shape[1] - 1):
+            total[b] += interval_action(env, b, k, nodes_q[b, k], nodes_q[b, k + 1], work)
+
+
+class Keeper:
+    """An observer that keeps the nodes ``save`` asks for, and makes a trajectory of them."""
+
+    def __init__(self, problem: Problem, batch: int | None, save: Any, nudged: bool = False) -> None:
+        steps, self.nudged = problem.grid.steps, nudged
+        if save == "all":
+            self.kept = np.arange(steps + 1)
+        elif save == "last":
+            self.kept = np.array([steps])
+        elif isinstance(save, (int, np.integer)) and not isinstance(save, bool) and save >= 1:
+            self.kept = np.unique(np.append(np.arange(0, steps + 1, int(save)), steps))
+        else:
+            raise invalid("save", "'all', 'last' or a positive integer", repr(save))
+        self.problem, self.batch = problem, batch
+        self.q: ndarray | None = None
+        self.p: ndarray | None = None
+
+    def __call__(self, first: int, nodes_q: ndarray, nodes_p: ndarray) -> None:
+        if self.q is None or self.p is None:
+            shape = (len(nodes_q), len(self.kept), nodes_q.shape[2])
+            self.q, self.p = np.full(shape, np.nan, nodes_q.dtype), np.full(shape, np.nan, nodes_q.dtype)
+        # a node between two blocks is taken from the later one
+        low, high = np.searchsorted(self.kept, [first, first + nodes_q.shape[1]])
+        chosen = self.kept[low:high] - first
+        self.q[:, low:high], self.p[:, low:high] = nodes_q[:, chosen], nodes_p[:, chosen]
+
+    def trajectory(self, start: Start, failures: Failures) -> Trajectory:
+        assert self.q is not None and self.p is not None
+        message = failures.message(self.problem.grid)
+
+        def again(observe: Observer) -> None:
+            """Step once more, for what the kept nodes do not tell."""
+            repeated = Failures(len(start.q))
+            repeated.step[:] = failures.step
+            q, p = start.q.copy(), start.p.copy()
+            integrate(self.problem, q, p, start.v.copy(), observers=(observe,), failures=repeated)
+
+        return make_trajectory(
+            self.problem, self.q, self.p, self.kept, self.batch, failures.good, message, start.v,
+            again=None if self.nudged else again,
+        )  # fmt: skip
+
+
+def make_trajectory(
+    problem: Problem, q: ndarray, p: ndarray, kept: ndarray, batch: int | None, good: ndarray, message: str,
+    v_start: ndarray, morse_index: ndarray | None = None, residual: ndarray | None = None,
+    again: Callable[[Observer], None] | None = None,
+) -> Trajectory:  # fmt: skip
+    """A trajectory from batched arrays; velocities, energies and the action are computed when they are asked for.
+
+    ``again`` passes all nodes to an observer once more, where not all were kept.
+    """
+    steps = problem.grid.steps
+
+    def squeeze(value: ndarray) -> ndarray:
+        return value if batch is not None else value[0]
+
+    def nodes() -> tuple[ndarray, ndarray]:
+        v, energy = np.zeros_like(q), np.zeros(q.shape[:2], q.dtype)
+        v[:, 0] = v_start
+        low = 0
+        while low < len(kept):  # blocks of nodes that lie side by side
+            high = low + 1
+            while high < len(kept) and kept[high] == kept[high - 1] + 1 and high - low < 1024:
+                high += 1
+            env = problem.env(int(kept[low]), high - low - 1, labels="nodes")
+            part_q, part_p, part_v = (np.ascontiguousarray(a[:, low:high]) for a in (q, p, v))
+            part_e = np.zeros((len(q), high - low), q.dtype)
+            problem.run("velocities", env, part_q, part_p, part_v, part_e)
+            v[:, low:high], energy[:, low:high] = part_v, part_e
+            if high < len(kept):
+                v[:, high] = v[:, high - 1]
+            low = high
+        return squeeze(v), squeeze(energy)
+
+    def action() -> ndarray:
+        total = np.zeros(len(q), q.dtype)
+
+        def add(first: int, nodes_q: ndarray, nodes_p: ndarray) -> None:
+            problem.run("actions", problem.env(first, nodes_q.shape[1] - 1), nodes_q, total)
+
+        if len(kept) == steps + 1:
+            for first, count in problem.each_block(q.size):
+                part = np.ascontiguousarray(q[:, first : first + count + 1])
+                add(first, part, part)
+        elif again is not None:
+            again(add)
+        else:
+            raise ValueError("save must be 'all' for the action of a nudged trajectory; this one kept fewer nodes")
+        return squeeze(total)
+
+    batched = batch is not None
+    times = problem.grid.start + kept*problem.grid.step
+    return Trajectory(
+        t=times, q=squeeze(q), p=squeeze(p), success=good.copy() if batched else bool(good[0]),
+        status=np.where(good, 0, 1) if batched else int(not good[0]), message=message,
+        morse_index=None if morse_index is None else (morse_index if batched else int(morse_index[0])),
+        residual=None if residual is None else (residual if batched else float(residual[0])),
+        _nodes=nodes, _action=action,
+    )  # fmt: skip

@@ -1,0 +1,132 @@
+"""Where an initial-value problem begins: momenta, regularity, and whether the step is stable."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+from numpy import ndarray
+
+from ..boundary import Initial
+from ..compiler.contract import Environment, hessian
+from ..compiler.kernel import kernel
+from ..errors import AccuracyWarning, ConvergenceError, invalid
+from ..methods.common import copy, node_momentum
+from ..methods.stability import largest_stiffness
+from ..methods.verlet import new_work, prepare
+from .failures import Failures
+from .problem import Problem
+
+
+@kernel
+def initial_momenta(env: Environment, q: ndarray, v: ndarray, p: ndarray) -> None:
+    """p = L_v(q, v, t) at label 0."""
+    for b in range(q.shape[0]):
+        node_momentum(env, b, 0, q[b], v[b], p[b])
+
+
+@kernel
+def mass_matrix(env: Environment, q: ndarray, v: ndarray, M: ndarray) -> None:
+    """L_vv of sample 0 at label 0, flat."""
+    hessian(env, 0, 0, env.signals[0], q, v, 0.0, 0.0, 0.0, 1.0, M)
+
+
+@kernel
+def masses(env: Environment, q: ndarray, m: ndarray) -> None:
+    """The constant masses of every sample, for an explicit method."""
+    work = new_work(env, q[0])
+    for b in range(q.shape[0]):
+        prepare(env, b, q[b], q[b], work)
+        copy(work[0], m[b])
+
+
+@kernel
+def stiffest(env: Environment, q: ndarray, rounds: int, m: ndarray, values: ndarray) -> None:
+    """Masses, and the largest eigenvalue of M^-1 V'', of every sample."""
+    work = new_work(env, q[0])
+    for b in range(q.shape[0]):
+        prepare(env, b, q[b], q[b], work)
+        copy(work[0], m[b])
+        values[b] = largest_stiffness(env, b, q[b], rounds, work)
+
+
+class Start:
+    """Initial data of a problem, batched, with the momenta that they mean."""
+
+    def __init__(self, problem: Problem, boundary: Initial, stability: str = "check") -> None:
+        self.boundary = boundary
+        self.failed: Failures | None = None
+        given = {"q": boundary.q, "v": boundary.v, "p": boundary.p}
+        self.batch = problem.batch_of(given)
+        samples = self.batch or 1
+        size = problem.system.size
+
+        def spread(state: ndarray) -> ndarray:
+            return np.array(np.broadcast_to(state, (samples, size)))
+
+        self.q = spread(boundary.q)
+        env = problem.env(0, 1, labels="nodes")
+        if stability not in ("check", "ignore"):
+            raise invalid("stability", "'check' or 'ignore'", repr(stability))
+        given_v = boundary.v is not None
+        self.v = spread(boundary.v) if boundary.v is not None else np.zeros((samples, size))
+        self.p = spread(boundary.p) if boundary.p is not None else np.zeros((samples, size))
+        if problem.method.explicit:
+            m = explicit_masses(problem, env, self.q, stability)
+            self.p, self.v = (m*self.v, self.v) if given_v else (self.p, self.p/m)
+            return
+        check_regular(problem, env, self.q, self.v)
+        if given_v:
+            problem.run("initial_momenta", env, self.q, self.v, self.p)
+            return
+        v = self.v[:, None].copy()
+        problem.run("velocities", env, self.q[:, None], self.p[:, None], v, np.zeros((samples, 1)))
+        if not np.isfinite(v).all():
+            text = "p = L_v(q, v) has no solution near v = 0 for the initial momentum; give v instead of p"
+            raise ConvergenceError(text)
+        self.v = v[:, 0]
+
+
+_REGULAR = "the Lagrangian must be regular: its mass matrix L_vv must be invertible; "
+
+
+def check_regular(problem: Problem, env: Environment, q: ndarray, v: ndarray) -> None:
+    """Refuse a Lagrangian whose mass matrix L_vv is singular at the start."""
+    size = problem.system.size
+    if not problem.sparse:
+        M = np.zeros(size*size)
+        problem.run("mass_matrix", env, q[0], v[0], M)
+        singular = np.linalg.svd(M.reshape(size, size), compute_uv=False)
+        if not singular[-1] > 1e-14*singular[0]:
+            raise ValueError(f"{_REGULAR}its singular values at the start reach down to {singular[-1]:.1e}")
+
+
+def explicit_masses(problem: Problem, env: Environment, q: ndarray, stability: str) -> ndarray:
+    """The masses of every sample; with ``stability="check"`` a step that is too large is refused before the first.
+
+    A path beyond the limit may stay finite and wrong, so that waiting for nan would be no guard.
+    """
+    m, values = np.zeros_like(q), np.zeros(len(q))
+    if stability == "check":
+        rounds = int(np.clip(2_000_000//q.shape[1], 16, 100))
+        problem.run("stiffest", env, q, rounds, m, values)
+    else:
+        problem.run("masses", env, q, m)
+    for index in np.flatnonzero(~((m != 0) & np.isfinite(m)).all(0)):
+        raise ValueError(f"{_REGULAR}{problem.coordinate_name(int(index))} has no kinetic energy")
+    worst = float(values.max())
+    number = problem.grid.step**2*worst
+    if number >= 3:
+        limit = 2/np.sqrt(worst)
+        bound = f"below {limit:.4g} for Verlet (2 over the largest frequency at the start)"
+        text = f"step must be {bound}; got {problem.grid.step:.4g}"
+        if number >= 4:
+            raise ValueError(text + "; take a smaller step, or stability='ignore' to study it")
+        warnings.warn(text + ", which is close to the limit", AccuracyWarning, stacklevel=5)
+    return m
+
+
+def without(start: Start, failures: Failures) -> Start:
+    """The same start, with the failed samples marked so that nothing is done for them."""
+    start.failed = failures
+    return start
