@@ -12,7 +12,8 @@ from numpy import ndarray
 from ..compiler.contract import Environment, cost_gradient
 from ..compiler.kernel import kernel
 from ..methods.common import node_time
-from ..methods.verlet import adjoint_step, new_work, prepare
+from ..methods.verlet import new_work, prepare
+from ..methods.verlet_adjoint import adjoint_step
 
 
 @kernel

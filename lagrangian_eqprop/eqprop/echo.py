@@ -20,7 +20,8 @@ from numpy import ndarray
 from ..compiler.contract import Environment, cost, cost_gradient, cost_parameters
 from ..compiler.kernel import kernel
 from ..methods.common import copy, node_time
-from ..methods.verlet import finish, interval_parameters, linear_start, linear_step, new_work, prepare, start, step
+from ..methods.verlet import finish, linear_start, linear_step, new_work, prepare, start, step
+from ..methods.verlet_action import interval_parameters
 
 
 @kernel

@@ -18,7 +18,8 @@ from ..boundary import Ends
 from ..compiler.contract import Environment
 from ..compiler.kernel import kernel
 from ..errors import ConvergenceError
-from ..methods.verlet import interval_parameters, interval_response, new_work, prepare
+from ..methods.verlet import new_work, prepare
+from ..methods.verlet_action import interval_parameters, interval_response
 from ..solvers.problem import Problem
 from ..solvers.twopoint import Solution, TwoPoint, as_trajectory, judge, solve
 from .estimators import Adjoint, Centered, Estimator, Exact, Holomorphic, OneSided, contrast, half_circle

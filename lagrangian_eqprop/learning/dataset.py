@@ -13,8 +13,8 @@ from ..eqprop.gradient import cost_list, gradient, problem_of
 from ..eqprop.initial import free_run
 from ..errors import ConvergenceError, invalid
 from ..grid import Grid
-from ..solvers.start import Start
 from ..solvers.signals import Signal
+from ..solvers.start import Start
 from ..symbols.definition import Definition
 
 Arrays = dict[sp.Symbol, np.ndarray]

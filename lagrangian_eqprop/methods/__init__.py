@@ -10,7 +10,17 @@ from ..compiler.analysis import why_not
 from ..compiler.kernel import kernels_of
 from ..errors import unknown
 from ..symbols.definition import Definition
-from . import common, linear, midpoint, stability, verlet
+from . import (
+    common,
+    linear,
+    midpoint,
+    midpoint_action,
+    midpoint_adjoint,
+    stability,
+    verlet,
+    verlet_action,
+    verlet_adjoint,
+)
 
 
 @dataclass(frozen=True)
@@ -40,7 +50,10 @@ def _method(name: str, module: ModuleType, *others: ModuleType) -> Method:
     return Method(name, module.ORDER, module.EXPLICIT, module.SYMMETRIC, module.LABELS, kernels)
 
 
-METHODS = {"verlet": _method("verlet", verlet, stability), "midpoint": _method("midpoint", midpoint)}
+METHODS = {
+    "verlet": _method("verlet", verlet, verlet_action, verlet_adjoint, stability),
+    "midpoint": _method("midpoint", midpoint, midpoint_action, midpoint_adjoint),
+}
 
 
 def choose(system: Definition, name: str | None) -> Method:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy import ndarray
 
-from ..compiler.contract import Environment, gradient, hessian, lagrangian, parameters, response
+from ..compiler.contract import Environment, gradient, hessian, response
 from ..compiler.kernel import kernel
 from .common import clear, copy, largest, middle_time, node_time
 from .linear import factorise_matrix, solve_matrix
@@ -143,35 +143,6 @@ def linear_step(
 
 
 @kernel
-def adjoint_step(
-    env: Environment, b: int, k: int, x: ndarray, y: ndarray, lq: ndarray, lp: ndarray, g: ndarray, work: Any
-) -> None:
-    """The transposed derivative of the step k -> k+1 from x to y, applied to (lq, lp); g += its part for theta."""
-    V, Q, mu, first, second = work[0], work[1], work[4], work[5], work[6]
-    h, t = env.signals[1], middle_time(env, k)
-    for i in range(x.shape[0]):
-        V[i] = (y[i] - x[i])/h
-        Q[i] = 0.5*(x[i] + y[i])
-        mu[i] = 0.5*h*lp[i]
-        first[i] = 0.0
-        second[i] = 0.0
-    response(env, b, k, t, Q, V, mu, lp, first, second, g, 1.0)  # through p_{k+1} = L_v + h/2 L_q
-    newton_matrix(env, b, k, -h, work)
-    for i in range(x.shape[0]):
-        mu[i] = second[i] + h*lq[i] + 0.5*h*first[i]
-        lq[i] += first[i]
-        first[i] = 0.0
-        second[i] = 0.0
-    solve_matrix(env, work[7], work[8], mu)
-    for i in range(x.shape[0]):
-        lp[i] = mu[i]
-        work[9][i] = -0.5*h*mu[i]
-    response(env, b, k, t, Q, V, work[9], mu, first, second, g, -1.0)  # through Newton's equation
-    for i in range(x.shape[0]):
-        lq[i] -= first[i]
-
-
-@kernel
 def node_velocity(env: Environment, b: int, j: int, q: ndarray, p: ndarray, v: ndarray, work: Any) -> Any:
     """Newton for v with p = L_v(q, v); v is the guess; returns 0, or the residual where it did not converge."""
     unused, Lv, r, A = work[2], work[3], work[4], work[7]
@@ -196,66 +167,3 @@ def node_velocity(env: Environment, b: int, j: int, q: ndarray, p: ndarray, v: n
             return 0.0
         before = change
     return max(residual, 1e-300)
-
-
-@kernel
-def middle(x: ndarray, y: ndarray, h: Any, work: Any) -> None:
-    """Q and V of an interval."""
-    for i in range(x.shape[0]):
-        work[0][i] = (y[i] - x[i])/h
-        work[1][i] = 0.5*(x[i] + y[i])
-        work[2][i] = 0.0
-        work[3][i] = 0.0
-
-
-@kernel
-def interval_action(env: Environment, b: int, k: int, x: ndarray, y: ndarray, work: Any) -> Any:
-    """L_d(x, y)."""
-    middle(x, y, env.signals[1], work)
-    return env.signals[1]*lagrangian(env, b, k, middle_time(env, k), work[1], work[0])
-
-
-@kernel
-def interval(env: Environment, b: int, k: int, x: ndarray, y: ndarray, D1: ndarray, D2: ndarray, work: Any) -> None:
-    """D1 += D_1 L_d(x, y), D2 += D_2 L_d(x, y)."""
-    h, Lq, Lv = env.signals[1], work[2], work[3]
-    middle(x, y, h, work)
-    gradient(env, b, k, middle_time(env, k), work[1], work[0], Lq, Lv)
-    for i in range(x.shape[0]):
-        D1[i] += 0.5*h*Lq[i] - Lv[i]
-        D2[i] += 0.5*h*Lq[i] + Lv[i]
-
-
-@kernel
-def interval_hessian(
-    env: Environment, b: int, k: int, x: ndarray, y: ndarray, H11: ndarray, H12: ndarray, H22: ndarray, work: Any
-) -> None:
-    """The blocks D_11, D_12, D_22 of L_d, flat, added."""
-    h, t = env.signals[1], middle_time(env, k)
-    middle(x, y, h, work)
-    hessian(env, b, k, t, work[1], work[0], 0.25*h, -0.5, -0.5, 1.0/h, H11)
-    hessian(env, b, k, t, work[1], work[0], 0.25*h, 0.5, -0.5, -1.0/h, H12)
-    hessian(env, b, k, t, work[1], work[0], 0.25*h, 0.5, 0.5, 1.0/h, H22)
-
-
-@kernel
-def interval_parameters(
-    env: Environment, b: int, k: int, x: ndarray, y: ndarray, g: ndarray, weight: Any, work: Any
-) -> None:
-    """g += weight d_theta L_d(x, y)."""
-    middle(x, y, env.signals[1], work)
-    parameters(env, b, k, middle_time(env, k), work[1], work[0], g, weight*env.signals[1])
-
-
-@kernel
-def interval_response(
-    env: Environment, b: int, k: int, x: ndarray, y: ndarray, dx: ndarray, dy: ndarray, g: ndarray, weight: Any,
-    work: Any,
-) -> None:  # fmt: skip
-    """g += weight d_theta (D_1 L_d dx + D_2 L_d dy)."""
-    h, dV, dQ = env.signals[1], work[5], work[6]
-    middle(x, y, h, work)
-    for i in range(x.shape[0]):
-        dV[i] = (dy[i] - dx[i])/h
-        dQ[i] = 0.5*(dx[i] + dy[i])
-    response(env, b, k, middle_time(env, k), work[1], work[0], dQ, dV, work[2], work[3], g, weight*h)

@@ -12,7 +12,8 @@ from ..compiler.contract import Environment
 from ..compiler.kernel import kernel
 from ..errors import invalid
 from ..methods.common import copy, node_energy
-from ..methods.verlet import interval_action, new_work, node_velocity, prepare
+from ..methods.verlet import new_work, node_velocity, prepare
+from ..methods.verlet_action import interval_action
 from ..trajectory import Trajectory
 from .failures import Failures
 from .initial import Observer, integrate

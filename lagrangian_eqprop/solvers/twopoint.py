@@ -28,7 +28,8 @@ from ..compiler.contract import Environment
 from ..compiler.emission import module_text
 from ..compiler.kernel import kernel, kernels_of
 from ..errors import AccuracyWarning, ConvergenceError, invalid
-from ..methods.verlet import interval, interval_action, interval_hessian, new_work, prepare
+from ..methods.verlet import new_work, prepare
+from ..methods.verlet_action import interval, interval_action, interval_hessian
 from . import elimination
 from .nudges import nudge_gradient, nudge_hessian, nudge_value
 from .problem import Problem
