@@ -151,7 +151,7 @@ def draw(numbers: dict[str, Any]) -> Any:
         left.loglog(betas, np.maximum(entry["errors"], FLOOR), "o", ms=4, color=colour, label=label)
         guide(left, betas, entry, entry["order"], colour)
     tidy(left, "a", "A finite nudge; dotted: slopes 1, 2, 4, 6")
-    left.text(2e-7, 1e-11, "rounding, divided by $\\beta$", color=GREY, fontsize=9)
+    left.text(2e-6, 1e-13, "rounding, divided by $\\beta$", color=GREY, fontsize=9)
     left.set_xlabel(r"nudge $\beta$ (of Holomorphic the radius)")
     left.set_ylabel("relative error against Exact()")
     step = DURATION/numbers["steps"]

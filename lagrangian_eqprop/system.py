@@ -44,7 +44,7 @@ class System(Definition):
         inputs, parameters, targets : mapping
             Values by Symbol or name; parameters override defaults.
         cost : Cost or list of Cost, optional
-            Needed for a nudged trajectory.
+            Needed for a nudged trajectory, and where ``parameters`` holds some of the cost's own.
         nudge : float
             beta: the cost is added beta times to the potential energy. For Initial the nudged trajectory shares
             the free one's last position and momentum; for Ends it is on the free one's branch.

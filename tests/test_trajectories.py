@@ -155,3 +155,15 @@ def test_asking_changes_nothing():
     second = DUFFING.gradient(START, GRID, COST, targets={y: 0.2}, parameters={k: 2.0}, **PLAIN)
     assert first.loss == second.loss and first[k] == second[k]
     assert before == (DUFFING.digest, {s: float(value) for s, value in DUFFING.parameters.items()})
+
+
+def test_trained_parameters_of_system_and_cost_serve_a_free_path():
+    t = sp.Symbol("t")
+    x, k, g = sp.Function("x")(t), sp.Symbol("k"), sp.Symbol("g")
+    spring = lep.System(x.diff(t)**2/2 - k*x**2/2, coordinates=[x], parameters={k: 1.0})
+    cost = lep.Cost(g*x**2/2, parameters={g: 1.0})
+    start, grid = lep.Initial(q=[1.0], v=[0.0]), lep.Grid(9, step=0.1)
+    path = spring.trajectory(start, grid, cost=cost, parameters={"k": 2.0, "g": 3.0}, compiled=False)
+    assert np.array_equal(path.q, spring.trajectory(start, grid, parameters={k: 2.0}, compiled=False).q)
+    with pytest.raises(ValueError, match="parameters must be one of k; got 'g'"):
+        spring.trajectory(start, grid, parameters={"g": 3.0}, compiled=False)

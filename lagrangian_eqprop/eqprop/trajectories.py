@@ -12,9 +12,10 @@ from ..grid import Grid
 from ..progress import bar
 from ..solvers import twopoint
 from ..solvers.initial import integrate
+from ..solvers.problem import bind
 from ..solvers.record import Keeper
 from ..solvers.start import Start
-from ..symbols.definition import Definition
+from ..symbols.definition import Definition, lookup
 from ..trajectory import Trajectory
 from . import initial as initial_value
 from .gradient import check_on_failure, cost_list, nudged_initial, problem_of
@@ -33,6 +34,7 @@ def trajectory(
     if not nudge and cost is None and options.get("targets"):
         raise invalid("targets", "given together with a cost", "no cost")
     if not nudge:
+        options["parameters"] = _own(system, cost, options.get("parameters"))
         cost, options["targets"] = None, None
     problem = problem_of(system, grid, cost, options)
     if isinstance(boundary, Ends):
@@ -54,3 +56,11 @@ def trajectory(
     if found is None or (on_failure == "raise" and not failures.good.all()):
         raise ConvergenceError(failures.message(grid))
     return found
+
+
+def _own(system: Definition, cost: Any, parameters: Any) -> Any:
+    """The system's own parameters of those given: a free path owes nothing to a readout in the cost."""
+    if not parameters or cost is None:
+        return parameters
+    known = bind(system, cost_list(cost)).parameters
+    return {key: value for key, value in parameters.items() if lookup(key, known, "parameters") in system.parameters}
