@@ -39,7 +39,7 @@ demo: $(VENV)/demos  ## train a network of oscillators on handwritten digits
 	$(RUN) -m lagrangian_eqprop demo digits
 
 test: lint types  ## everything: ruff, mypy, all tests
-	MPLBACKEND=Agg $(RUN) -m pytest -n $(WORKERS) --dist loadfile
+	MPLBACKEND=Agg $(RUN) -m pytest -n $(WORKERS) --dist worksteal
 
 quick: $(VENV)/tests  ## the tests that are not slow, up to the first failure
 	MPLBACKEND=Agg $(RUN) -m pytest -m "not slow" -x -q

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from .analysis.check import check
+from .analysis.report import built, compile_report
 from .boundary import Ends, Initial
+from .eqprop.gradient import gradient
+from .eqprop.trajectories import trajectory
 from .grid import Grid
+from .learning.fit import fit
 from .symbols.definition import Definition
 
 
@@ -72,8 +77,6 @@ class System(Definition):
         ValueError
             If an argument does not fit; the message names it.
         """
-        from .eqprop.trajectories import trajectory
-
         return trajectory(
             self, boundary, grid, cost=cost, nudge=nudge, save=save, stability=stability, on_failure=on_failure,
             progress=progress, inputs=inputs, parameters=parameters, targets=targets, method=method, compiled=compiled,
@@ -107,8 +110,6 @@ class System(Definition):
         ConvergenceError, ValueError
             As :meth:`trajectory`.
         """
-        from .eqprop.gradient import gradient
-
         return gradient(
             self, boundary, grid, cost, estimator=estimator, save=save,
             on_failure=on_failure, stability=stability, progress=progress, targets=targets, inputs=inputs,
@@ -117,24 +118,16 @@ class System(Definition):
 
     def fit(self, boundary: Initial | Ends, grid: Grid, cost: Any, **options: Any) -> Any:
         """Train parameters on a data set; see :func:`lagrangian_eqprop.learning.fit.fit` for the arguments."""
-        from .learning.fit import fit
-
         return fit(self, boundary, grid, cost, **options)
 
     def check(self, boundary: Initial | Ends, grid: Grid, cost: Any, **options: Any) -> Any:
         """All gradients of the user's own problem side by side; see :func:`lagrangian_eqprop.analysis.check.check`."""
-        from .analysis.check import check
-
         return check(self, boundary, grid, cost, **options)
 
     def compile(self, method: str | None = None, cost: Any = None) -> Any:
         """Compile ahead of time; the report says what each stage took and which lowering each term got."""
-        from .analysis.report import compile_report
-
         return compile_report(self, method, cost)
 
     def source(self, method: str | None = None, cost: Any = None, compiled: bool = True) -> str:
         """The text of the generated module, whose functions are named by the library."""
-        from .analysis.report import built
-
         return built(self, method, cost, compiled).source

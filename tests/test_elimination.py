@@ -2,30 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
-
 import numpy as np
 import pytest
 import scipy.linalg
 
-from lagrangian_eqprop.compiler.kernel import kernels_of, text_of
 from lagrangian_eqprop.solvers import elimination
-
-HEADER = """import numba
-import numpy as np
-
-jit = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "nsz", "reassoc"})
-"""
+from lagrangian_eqprop.solvers.twopoint import elimination_module
 
 
 @pytest.fixture(scope="module")
-def compiled(tmp_path_factory):
-    path = tmp_path_factory.mktemp("elimination") / "elimination_compiled.py"
-    path.write_text("\n\n".join([HEADER, *map(text_of, kernels_of(elimination))]))
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def compiled():
+    return elimination_module()
 
 
 @pytest.fixture(params=["python", "compiled"])

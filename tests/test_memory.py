@@ -29,7 +29,8 @@ found = {}
 for name in names:
     result = ring.gradient(
         lep.Initial(q=q, v=0*q), lep.Grid(steps, step=0.05), cost, targets={y: 0.1},
-        inputs={u: lambda t: 0.02*np.cos(0.7*t)}, estimator=getattr(lep, name)(),
+        inputs={u: lambda t: 0.02*np.cos(0.7*t)},
+        estimator=lep.Centered(1e-5) if name == "Centered" else getattr(lep, name)(),
     )
     found[name] = np.concatenate([np.ravel(result[s]) for s in (m, k, a, c)] + [result.initial.q.ravel()]).tolist()
 print(json.dumps({"peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, "gradients": found}))
@@ -54,6 +55,6 @@ def test_peak_memory_does_not_depend_on_the_number_of_steps():
 def test_many_steps_agree_with_the_adjoint():
     found = run(20_000, "Exact,Centered,Adjoint")["gradients"]
     largest = max(map(abs, found["Adjoint"]))
-    for name, tolerance in (("Exact", 1e-9), ("Centered", 1e-3)):
+    for name, tolerance in (("Exact", 1e-9), ("Centered", 1e-4)):
         difference = max(abs(a - b) for a, b in zip(found[name], found["Adjoint"], strict=True))
         assert difference <= tolerance*largest, name

@@ -13,6 +13,7 @@ import functools
 import hashlib
 import importlib.util
 import os
+import py_compile
 import stat
 import sys
 import tempfile
@@ -101,6 +102,7 @@ def fetch(name: str, write: Callable[[], str]) -> tuple[ModuleType, bool]:
             with os.fdopen(handle, "w", encoding="utf-8") as file:
                 file.write(text)
             os.replace(temporary, path)
+            py_compile.compile(str(path))  # so that the next process need not parse it
         except OSError as error:
             text = f"cache folder {str(path.parent)!r} must be writable; got {error}; set {VARIABLE}"
             raise CacheError(text) from error

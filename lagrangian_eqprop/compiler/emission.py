@@ -105,14 +105,23 @@ def spot(env, k, row, column, size):
 '''
 _COMPILED = '''from numba import njit
 
+OPTIONS = {"nogil": True, "error_model": "numpy", "fastmath": {"contract", "nsz", "reassoc"}}
+
 
 def jit(function):
-    return njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "nsz", "reassoc"})(function)
+    return njit(**OPTIONS)(function)
+
+
+def entry_jit(function):
+    return njit(cache=True, **OPTIONS)(function)
 '''
 _PLAIN = '''
 
 def jit(function):
     return function
+
+
+entry_jit = jit
 '''
 _HEADER = '''import numpy as np
 from numpy import (

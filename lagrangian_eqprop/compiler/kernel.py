@@ -24,6 +24,11 @@ def kernel(function: Function) -> Function:
     return function
 
 
+def entry(function: Function) -> Function:
+    """Mark a kernel that Python calls: its machine code is kept on disk, with all that it calls inside."""
+    return kernel(function)
+
+
 def kernels_of(module: object) -> list[Callable]:
     """The kernels that a Python module defines, in the order of its text."""
     found = [
@@ -36,4 +41,4 @@ def kernels_of(module: object) -> list[Callable]:
 
 def text_of(function: Callable) -> str:
     """The text of a kernel as it stands in a generated module."""
-    return inspect.getsource(function).replace("@kernel", "@jit", 1)
+    return inspect.getsource(function).replace("@kernel", "@jit", 1).replace("@entry", "@entry_jit", 1)

@@ -10,13 +10,13 @@ from __future__ import annotations
 from numpy import ndarray
 
 from ..compiler.contract import Environment, cost_gradient
-from ..compiler.kernel import kernel
+from ..compiler.kernel import entry
 from ..methods.common import node_time
 from ..methods.verlet import new_work, prepare
 from ..methods.verlet_adjoint import adjoint_step
 
 
-@kernel
+@entry
 def adjoint(
     env: Environment, count: int, nodes: ndarray, lq: ndarray, lp: ndarray, g: ndarray, good: ndarray, last: bool
 ) -> None:

@@ -18,7 +18,7 @@ from __future__ import annotations
 from numpy import ndarray
 
 from ..compiler.contract import Environment, cost, cost_gradient, cost_parameters
-from ..compiler.kernel import kernel
+from ..compiler.kernel import entry, kernel
 from ..methods.common import copy, node_time
 from ..methods.verlet import finish, linear_start, linear_step, new_work, prepare, start, step
 from ..methods.verlet_action import interval_parameters
@@ -30,7 +30,7 @@ def kick(env: Environment, b: int, j: int, q: ndarray, p: ndarray, beta: complex
     cost_gradient(env, b, j, node_time(env, j), q, p, beta)
 
 
-@kernel
+@entry
 def first_kicks(env: Environment, j: int, q: ndarray, p: ndarray, betas: ndarray) -> None:
     """p_N^+ = P_N + beta w_N c_q for every sample and nudge."""
     for b in range(q.shape[0]):
@@ -38,7 +38,7 @@ def first_kicks(env: Environment, j: int, q: ndarray, p: ndarray, betas: ndarray
             kick(env, b, j, q[b, k], p[b, k], betas[k])
 
 
-@kernel
+@entry
 def echo(
     env: Environment, count: int, betas: ndarray, coefficients: ndarray, q: ndarray, p: ndarray, guess: ndarray,
     g: ndarray, nodes: ndarray, failed: ndarray, residual: ndarray,
@@ -73,7 +73,7 @@ def echo(
                 interval_parameters(env, b, j, x, y, g, -coefficients[k], work)
 
 
-@kernel
+@entry
 def linear_echo(
     env: Environment, count: int, q: ndarray, p: ndarray, dq: ndarray, dp: ndarray, guess: ndarray, g: ndarray,
     failed: ndarray, residual: ndarray,
@@ -96,14 +96,14 @@ def linear_echo(
         finish(guess[b], work)
 
 
-@kernel
+@entry
 def linear_kicks(env: Environment, j: int, q: ndarray, dp: ndarray) -> None:
     """d_beta p_N^+ = w_N c_q for every sample."""
     for b in range(q.shape[0]):
         kick(env, b, j, q[b], dp[b], 1.0)
 
 
-@kernel
+@entry
 def losses(env: Environment, nodes: ndarray, first: int, last: int, total: ndarray) -> None:
     """total += w c of the nodes first..last-1."""
     for b in range(nodes.shape[0]):
@@ -111,7 +111,7 @@ def losses(env: Environment, nodes: ndarray, first: int, last: int, total: ndarr
             total[b] += cost(env, b, j, node_time(env, j), nodes[b, j])
 
 
-@kernel
+@entry
 def explicit_parameters(env: Environment, nodes: ndarray, first: int, last: int, good: ndarray, g: ndarray) -> None:
     """g += w c_theta of the nodes first..last-1: what the loss owes directly to its parameters."""
     for b in range(nodes.shape[0]):

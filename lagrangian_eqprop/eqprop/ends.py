@@ -16,7 +16,7 @@ from numpy import ndarray
 
 from ..boundary import Ends
 from ..compiler.contract import Environment
-from ..compiler.kernel import kernel
+from ..compiler.kernel import entry
 from ..errors import ConvergenceError
 from ..methods.verlet import new_work, prepare
 from ..methods.verlet_action import interval_parameters, interval_response
@@ -27,7 +27,7 @@ from .radius import Parts, search_radius
 from .result import EndsGradient, Gradient
 
 
-@kernel
+@entry
 def path_response(env: Environment, b: int, q: ndarray, dq: ndarray, g: ndarray) -> None:
     """g += d_theta(-S_d) along dq."""
     work = new_work(env, q[0])
@@ -36,7 +36,7 @@ def path_response(env: Environment, b: int, q: ndarray, dq: ndarray, g: ndarray)
         interval_response(env, b, k, q[k], q[k + 1], dq[k], dq[k + 1], g, -1.0, work)
 
 
-@kernel
+@entry
 def path_contrast(env: Environment, b: int, paths: ndarray, coefficients: ndarray, g: ndarray) -> None:
     """g += sum over nudges of coefficient d_theta(-S_d), interval by interval."""
     work = new_work(env, paths[0, 0])

@@ -17,7 +17,7 @@ import numpy as np
 from numpy import ndarray
 
 from ..compiler.contract import Environment
-from ..compiler.kernel import kernel
+from ..compiler.kernel import entry
 from ..errors import AccuracyWarning
 from ..methods.common import momentum_chain
 from ..solvers.failures import Failures
@@ -28,7 +28,7 @@ from .estimators import Adjoint, Estimator, Exact, Holomorphic, contrast, half_c
 from .radius import Parts, search_radius
 
 
-@kernel
+@entry
 def chain(
     env: Environment, q: ndarray, v: ndarray, gp: ndarray, gq: ndarray, gv: ndarray, g: ndarray, good: ndarray
 ) -> None:

@@ -33,7 +33,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..compiler.kernel import kernel
+from ..compiler.kernel import entry, kernel
 
 
 def elimination_bytes(nodes: int, size: int, itemsize: int) -> int:
@@ -44,7 +44,7 @@ def elimination_bytes(nodes: int, size: int, itemsize: int) -> int:
     return itemsize * numbers + 8 * (integers + capacity)
 
 
-@kernel
+@entry
 def new_elimination(nodes: int, size: int, like: np.ndarray) -> tuple:
     """Room for one elimination of ``nodes`` blocks of order ``size``; only ``like.dtype`` matters."""
     capacity, total = min(4, nodes) * size, nodes * size
@@ -117,7 +117,7 @@ def swap_in_front(front: np.ndarray, place: np.ndarray, scale: np.ndarray, a: in
             front[i, a], front[i, b] = front[i, b], front[i, a]
 
 
-@kernel
+@entry
 def eliminate(diagonal: np.ndarray, upper: np.ndarray, factor: tuple) -> tuple[int, float]:
     """Factorise H = L D L^T into ``factor``; return (number of negative pivots, smallest pivot).
 
@@ -231,7 +231,7 @@ def eliminate(diagonal: np.ndarray, upper: np.ndarray, factor: tuple) -> tuple[i
     return negative, smallest
 
 
-@kernel
+@entry
 def substitute(factor: tuple, right: np.ndarray) -> None:
     """Solve H x = right in place with the factor of :func:`eliminate`; ``right`` has shape (n, d)."""
     _front, columns, inverses, orders, places, stages, _scale, flat, local = factor
@@ -276,7 +276,7 @@ def substitute(factor: tuple, right: np.ndarray) -> None:
             right[k, i] = flat[k * size + i]
 
 
-@kernel
+@entry
 def residual_of(diagonal: np.ndarray, upper: np.ndarray, x: np.ndarray, right: np.ndarray, out: np.ndarray) -> None:
     """out = right - H x, for iterative refinement; ``out`` may be ``right`` but not ``x``."""
     nodes, size = x.shape

@@ -9,14 +9,14 @@ import numpy as np
 from numpy import ndarray
 
 from ..compiler.contract import Environment
-from ..compiler.kernel import kernel
+from ..compiler.kernel import entry
 from ..methods.common import copy
 from ..methods.verlet import finish, new_work, prepare, start, step  # each method defines these
 from .failures import Failures
 from .problem import Problem
 
 
-@kernel
+@entry
 def advance(
     env: Environment, count: int, q: ndarray, p: ndarray, guess: ndarray, nodes_q: ndarray, nodes_p: ndarray,
     failed: ndarray, residual: ndarray,

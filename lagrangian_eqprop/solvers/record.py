@@ -9,7 +9,7 @@ import numpy as np
 from numpy import ndarray
 
 from ..compiler.contract import Environment
-from ..compiler.kernel import kernel
+from ..compiler.kernel import entry
 from ..errors import invalid
 from ..methods.common import copy, node_energy
 from ..methods.verlet import new_work, node_velocity, prepare
@@ -21,7 +21,7 @@ from .problem import Problem
 from .start import Start
 
 
-@kernel
+@entry
 def velocities(env: Environment, nodes_q: ndarray, nodes_p: ndarray, v: ndarray, energy: ndarray) -> None:
     """Velocities and energies at nodes; nan where p = L_v(q, v) was not solved. v[:, 0] holds the first guess."""
     work = new_work(env, nodes_q[0, 0])
@@ -39,7 +39,7 @@ def velocities(env: Environment, nodes_q: ndarray, nodes_p: ndarray, v: ndarray,
                 energy[b, j] = np.nan
 
 
-@kernel
+@entry
 def actions(env: Environment, nodes_q: ndarray, total: ndarray) -> None:
     """total += the sum of L_d over the intervals between nodes."""
     work = new_work(env, nodes_q[0, 0])

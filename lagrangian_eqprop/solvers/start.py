@@ -9,7 +9,7 @@ from numpy import ndarray
 
 from ..boundary import Initial
 from ..compiler.contract import Environment, hessian
-from ..compiler.kernel import kernel
+from ..compiler.kernel import entry
 from ..errors import AccuracyWarning, ConvergenceError, invalid
 from ..methods.common import copy, node_momentum
 from ..methods.stability import largest_stiffness
@@ -18,20 +18,20 @@ from .failures import Failures
 from .problem import Problem
 
 
-@kernel
+@entry
 def initial_momenta(env: Environment, q: ndarray, v: ndarray, p: ndarray) -> None:
     """p = L_v(q, v, t) at label 0."""
     for b in range(q.shape[0]):
         node_momentum(env, b, 0, q[b], v[b], p[b])
 
 
-@kernel
+@entry
 def mass_matrix(env: Environment, q: ndarray, v: ndarray, M: ndarray) -> None:
     """L_vv of sample 0 at label 0, flat."""
     hessian(env, 0, 0, env.signals[0], q, v, 0.0, 0.0, 0.0, 1.0, M)
 
 
-@kernel
+@entry
 def masses(env: Environment, q: ndarray, m: ndarray) -> None:
     """The constant masses of every sample, for an explicit method."""
     work = new_work(env, q[0])
@@ -40,7 +40,7 @@ def masses(env: Environment, q: ndarray, m: ndarray) -> None:
         copy(work[0], m[b])
 
 
-@kernel
+@entry
 def stiffest(env: Environment, q: ndarray, rounds: int, m: ndarray, values: ndarray) -> None:
     """Masses, and the largest eigenvalue of M^-1 V'', of every sample."""
     work = new_work(env, q[0])

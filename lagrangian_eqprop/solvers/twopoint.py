@@ -26,7 +26,7 @@ from ..boundary import Ends, check_width
 from ..compiler import cache
 from ..compiler.contract import Environment
 from ..compiler.emission import module_text
-from ..compiler.kernel import kernel, kernels_of
+from ..compiler.kernel import entry, kernels_of
 from ..errors import AccuracyWarning, ConvergenceError, invalid
 from ..methods.verlet import new_work, prepare
 from ..methods.verlet_action import interval, interval_action, interval_hessian
@@ -38,7 +38,7 @@ from .record import make_trajectory
 SINGULAR = 1e-13  # smallest pivot over its row, below which the Hessian counts as singular
 
 
-@kernel
+@entry
 def action_gradient(
     env: Environment, b: int, q: ndarray, beta: complex, D1: ndarray, D2: ndarray, slope: ndarray
 ) -> None:
@@ -51,7 +51,7 @@ def action_gradient(
         nudge_gradient(env, b, q, beta, slope)
 
 
-@kernel
+@entry
 def action_hessian(env: Environment, b: int, q: ndarray, beta: complex, diagonal: ndarray, upper: ndarray) -> None:
     """The blocks of the Hessian of S_d - beta C, flat, added."""
     work = new_work(env, q[0])
@@ -62,7 +62,7 @@ def action_hessian(env: Environment, b: int, q: ndarray, beta: complex, diagonal
         nudge_hessian(env, b, q, -beta, diagonal)
 
 
-@kernel
+@entry
 def action_value(env: Environment, b: int, q: ndarray, beta: complex) -> Any:
     """S_d - beta C."""
     work = new_work(env, q[0])
@@ -122,7 +122,7 @@ class TwoPoint:
         if self.high <= self.low:
             raise invalid("steps", "at least 2 between two fixed ends", steps)
         self.env = problem.env(0, steps, dense=True)
-        self.solver = _elimination()
+        self.solver = elimination_module()
         self._factors: dict[str, Any] = {}
 
     def _check_memory(self, nodes: int, d: int) -> None:
@@ -342,7 +342,7 @@ def _at_nyquist(q: ndarray) -> bool:
     return len(q) > 4 and float((second**2).sum()) > 3.2*float((first**2).sum())
 
 
-def _elimination() -> Any:
+def elimination_module() -> Any:
     """The elimination does not depend on the system: one compiled module serves all, plain Python too."""
     name = cache.name_of("elimination")
     title = "Elimination. Generated; do not edit."
