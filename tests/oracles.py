@@ -202,7 +202,7 @@ def ends_gradients(mechanics, method, loss, path, grid, theta, *, free=(False, F
     }
 
 
-def close(found, expected, tolerance=1e-10):
+def assert_close(found, expected, tolerance=1e-10):
     """Equal relative to the larger of both as a whole; says what differs."""
     found, expected = np.asarray(found), np.asarray(expected)
     assert found.shape == expected.shape, (found.shape, expected.shape)
@@ -210,16 +210,16 @@ def close(found, expected, tolerance=1e-10):
     assert np.abs(found - expected).max(initial=0.0) <= tolerance*size, (found, expected)
 
 
-def agrees(result, expected, symbols, tolerance=1e-10, fixed="v"):
+def assert_agrees(result, expected, symbols, tolerance=1e-10, fixed="v"):
     """A library gradient against the oracle's, all parts on one scale each."""
-    close(result.loss, expected["loss"], tolerance)
-    close([result[s] for s in symbols], expected["theta"], tolerance)
+    assert_close(result.loss, expected["loss"], tolerance)
+    assert_close([result[s] for s in symbols], expected["theta"], tolerance)
     if "q" in expected:
-        close(result.initial.q, expected["q"], tolerance)
-        close(getattr(result.initial, fixed), expected["other"], tolerance)
+        assert_close(result.initial.q, expected["q"], tolerance)
+        assert_close(getattr(result.initial, fixed), expected["other"], tolerance)
         return
     for name in ("start", "stop"):
         if expected[name] is None:
             assert getattr(result.ends, name) is None
         else:
-            close(getattr(result.ends, name), expected[name], tolerance)
+            assert_close(getattr(result.ends, name), expected[name], tolerance)

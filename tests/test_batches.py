@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import sympy as sp
-from oracles import close
+from oracles import assert_close
 from sympy.physics.mechanics import dynamicsymbols
 
 import lagrangian_eqprop as lep
@@ -54,12 +54,12 @@ def test_a_batch_is_the_mean_of_its_samples(kind, estimator):
         DUFFING.gradient(boundaries(b)[kind], GRID, COST, targets={y: TARGET[b]}, inputs={u: INPUT[b]}, **options)
         for b in range(3)
     ]
-    close(batch.losses, [one.losses for one in single], 1e-13)
-    close(batch.loss, np.mean([one.loss for one in single]), 1e-13)
+    assert_close(batch.losses, [one.losses for one in single], 1e-13)
+    assert_close(batch.loss, np.mean([one.loss for one in single]), 1e-13)
     for symbol in (m, k, a, g):
-        close(batch[symbol], np.mean([one[symbol] for one in single], 0), 1e-10)
+        assert_close(batch[symbol], np.mean([one[symbol] for one in single], 0), 1e-10)
     for part, *parts in zip(of(batch), *map(of, single)):
-        close(part, np.array(parts)/3, 1e-10)
+        assert_close(part, np.array(parts)/3, 1e-10)
 
 
 @pytest.mark.parametrize("kind", ["v", "ends"])
@@ -88,8 +88,8 @@ def test_parameters_of_a_batch_get_gradients_of_their_own(kind):
     options = {"targets": {y: 0.1}, "inputs": {u: 0.2}, **PLAIN}
     batch = DUFFING.gradient(boundaries()[kind], GRID, COST, parameters={k: values}, **options)
     single = [DUFFING.gradient(boundaries(b)[kind], GRID, COST, parameters={k: values[b]}, **options) for b in range(3)]
-    close(batch[k], np.array([one[k] for one in single])/3, 1e-12)
-    close(batch[m], np.mean([one[m] for one in single]), 1e-12)
+    assert_close(batch[k], np.array([one[k] for one in single])/3, 1e-12)
+    assert_close(batch[m], np.mean([one[m] for one in single]), 1e-12)
 
 
 def test_array_parameters_of_a_batch():
@@ -99,8 +99,8 @@ def test_array_parameters_of_a_batch():
     batch = CHAIN.gradient(start, GRID, AT_TWO, parameters={c: values}, **options)
     single = [CHAIN.gradient(start, GRID, AT_TWO, parameters={c: row}, **options) for row in values]
     assert batch[c].shape == (2, 2) and batch[k].shape == (3,) and batch.initial.q.shape == (3,)
-    close(batch[c], np.array([one[c] for one in single])/2, 1e-12)
-    close(batch.initial.q, np.mean([one.initial.q for one in single], 0), 1e-12)
+    assert_close(batch[c], np.array([one[c] for one in single])/2, 1e-12)
+    assert_close(batch.initial.q, np.mean([one.initial.q for one in single], 0), 1e-12)
 
 
 @pytest.mark.parametrize("kind", ["v", "ends"])
@@ -108,9 +108,9 @@ def test_a_parameter_batch_of_one_serves_all_samples(kind):
     options = {"targets": {y: 0.1}, "inputs": {u: 0.2}, **PLAIN}
     one = DUFFING.gradient(boundaries()[kind], GRID, COST, parameters={k: np.array([0.9])}, **options)
     plain = DUFFING.gradient(boundaries()[kind], GRID, COST, parameters={k: 0.9}, **options)
-    close(one.losses, plain.losses, 1e-13)
-    close(one[k], plain[k][None], 1e-12)
-    close(one[a], plain[a], 1e-12)
+    assert_close(one.losses, plain.losses, 1e-13)
+    assert_close(one[k], plain[k][None], 1e-12)
+    assert_close(one[a], plain[a], 1e-12)
 
 
 @pytest.mark.parametrize("name", ["q", "v", "u", "y"])
@@ -125,11 +125,11 @@ def test_one_of_a_batch_serves_all_samples(name):
         )
         for part in (shared, repeated)
     )
-    close(one.losses, two.losses, 1e-14)
-    close(one[m], two[m], 1e-13)
+    assert_close(one.losses, two.losses, 1e-14)
+    assert_close(one[m], two[m], 1e-13)
     for axis in "qv":
         expected = getattr(two.initial, axis)
-        close(getattr(one.initial, axis), expected.sum(0, keepdims=True) if name == axis else expected, 1e-12)
+        assert_close(getattr(one.initial, axis), expected.sum(0, keepdims=True) if name == axis else expected, 1e-12)
 
 
 def test_the_number_of_axes_decides_never_a_length():
@@ -143,12 +143,12 @@ def test_the_number_of_axes_decides_never_a_length():
         return CHAIN.gradient(boundary, grid, everywhere, targets={y: target}, inputs={u: 0.0}, **PLAIN).losses
 
     nodes = CHAIN.trajectory(start, grid, inputs={u: 0.0}, **PLAIN).q
-    close(loss(values[0, 0]), np.einsum("k,kp,k->", weights, nodes, values[0, 0]), 1e-13)
-    close(loss(values[0]), np.einsum("k,kp,kp->", weights, nodes, values[0]), 1e-13)
-    close(loss(values), np.einsum("k,kp,bkp->b", weights, nodes, values), 1e-13)
-    close(loss(values[:, :1]), np.einsum("k,kp,bp->b", weights, nodes, values[:, 0]), 1e-13)
-    close(loss(values[:1, :, :1]), np.einsum("k,kp,bk->b", weights, nodes, values[:1, :, 0]), 1e-13)
-    close(loss(values[:1]), loss(values[0])[None], 1e-13)
+    assert_close(loss(values[0, 0]), np.einsum("k,kp,k->", weights, nodes, values[0, 0]), 1e-13)
+    assert_close(loss(values[0]), np.einsum("k,kp,kp->", weights, nodes, values[0]), 1e-13)
+    assert_close(loss(values), np.einsum("k,kp,bkp->b", weights, nodes, values), 1e-13)
+    assert_close(loss(values[:, :1]), np.einsum("k,kp,bp->b", weights, nodes, values[:, 0]), 1e-13)
+    assert_close(loss(values[:1, :, :1]), np.einsum("k,kp,bk->b", weights, nodes, values[:1, :, 0]), 1e-13)
+    assert_close(loss(values[:1]), loss(values[0])[None], 1e-13)
 
 
 def test_axes_of_inputs():
@@ -158,11 +158,11 @@ def test_axes_of_inputs():
     def end(given):
         return CHAIN.trajectory(start, grid, inputs={u: given}, **PLAIN).q
 
-    close(end(values[0, 0]), end(np.tile(values[0, 0][:, None], 3)), 1e-14)
-    close(end(values)[1], end(values[1]), 1e-14)
-    close(end(values[:, :, :1])[2], end(values[2, :, 0]), 1e-14)
-    close(end(lambda time: np.interp(time, grid.t, values[0, 0])), end(values[0, 0]), 1e-14)
-    close(end(lambda time: np.stack([time, 0*time, -time], 1)), end(np.outer(grid.t, [1, 0, -1])), 1e-14)
+    assert_close(end(values[0, 0]), end(np.tile(values[0, 0][:, None], 3)), 1e-14)
+    assert_close(end(values)[1], end(values[1]), 1e-14)
+    assert_close(end(values[:, :, :1])[2], end(values[2, :, 0]), 1e-14)
+    assert_close(end(lambda time: np.interp(time, grid.t, values[0, 0])), end(values[0, 0]), 1e-14)
+    assert_close(end(lambda time: np.stack([time, 0*time, -time], 1)), end(np.outer(grid.t, [1, 0, -1])), 1e-14)
 
 
 def test_axes_of_a_terminal_target():
@@ -171,12 +171,12 @@ def test_axes_of_a_terminal_target():
     last = CHAIN.trajectory(start, grid, inputs={u: 0.0}, **PLAIN).q[-1, [0, 2]]
     for target in (0.7, np.array([1.0, 2.0]), np.array([[1.0, 2.0], [3.0, -1.0], [0.5, 0.0]])):
         losses = CHAIN.gradient(start, grid, cost, targets={y: target}, inputs={u: 0.0}, **PLAIN).losses
-        close(losses, np.sum(last*target, -1), 1e-13)
+        assert_close(losses, np.sum(last*target, -1), 1e-13)
     single = lep.Cost(y*q, targets=[y], when="end")
     boundary, values = boundaries(0)["v"], np.array([1.0, 2.0, 3.0])
     path = DUFFING.trajectory(boundary, grid, inputs={u: 0.0}, **PLAIN)
     result = DUFFING.gradient(boundary, grid, single, targets={y: values}, inputs={u: 0.0}, **PLAIN)
-    close(result.losses, path.q[-1, 0]*values, 1e-13)
+    assert_close(result.losses, path.q[-1, 0]*values, 1e-13)
 
 
 def exploding(steps=30, when=5):
@@ -194,11 +194,11 @@ def test_failed_samples_leave_no_trace(estimator):
     good = DUFFING.gradient(lep.Initial([[0.7]], v=[0.1]), grid, COST, inputs={u: 0.0}, **options)
     assert both.success.tolist() == [True, False]
     assert np.isnan(both.losses[1]) and np.isnan(both.initial.q[1]).all() and "1 of 2 samples" in both.message
-    close(both.loss, good.loss, 1e-14)
-    close(both.losses[:1], good.losses, 1e-14)
+    assert_close(both.loss, good.loss, 1e-14)
+    assert_close(both.losses[:1], good.losses, 1e-14)
     for symbol in (m, k, a, g):
-        close(both[symbol], good[symbol], 1e-12)
-    close(both.initial.q[:1], good.initial.q, 1e-12)
+        assert_close(both[symbol], good[symbol], 1e-12)
+    assert_close(both.initial.q[:1], good.initial.q, 1e-12)
 
 
 def test_a_sample_that_fails_late_leaves_no_trace():
@@ -209,7 +209,7 @@ def test_a_sample_that_fails_late_leaves_no_trace():
     good = DUFFING.gradient(lep.Initial([[0.7]], v=[0.1]), grid, COST, inputs={u: 0.0}, **options)
     assert both.success.tolist() == [True, False]
     for symbol in (m, k, a, g):
-        close(both[symbol], good[symbol], 1e-12)
+        assert_close(both[symbol], good[symbol], 1e-12)
 
 
 def test_failed_samples_of_a_trajectory_are_nan():
@@ -239,4 +239,4 @@ def test_samples_without_a_path_between_their_ends_leave_no_trace():
     both = linear.gradient(ends, grid, cost, parameters={k: [0.7, conjugate]}, on_failure="return", **PLAIN)
     good = linear.gradient(lep.Ends([0.1], [0.4]), grid, cost, parameters={k: 0.7}, **PLAIN)
     assert both.success.tolist() == [True, False] and np.isnan(both.losses[1]) and "singular" in both.message
-    close([both.loss, both[m], both[g], both[k][0]], [good.loss, good[m], good[g], good[k]], 1e-12)
+    assert_close([both.loss, both[m], both[g], both[k][0]], [good.loss, good[m], good[g], good[k]], 1e-12)

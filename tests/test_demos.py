@@ -23,7 +23,6 @@ def files(folder, name):
 
 @pytest.mark.slow
 def test_digits(tmp_path, capsys):
-    pytest.importorskip("sklearn")
     numbers = digits.run(tmp_path / "new", short=True, seeds=2)
     record = files(tmp_path / "new", "digits")
     assert numbers["accuracy"] > 0.5  # one in ten by chance
@@ -44,7 +43,6 @@ def test_digits(tmp_path, capsys):
 
 
 def test_digits_held_out_are_a_fifth():
-    pytest.importorskip("sklearn")
     train, held, train_digits, held_digits = digits.load_images()
     assert len(train) == len(train_digits) == 1437
     assert len(held) == len(held_digits) == 360

@@ -73,7 +73,7 @@ def solve(kernels, diagonal, upper, right, refine=True):
     return x, negative, smallest
 
 
-def check(kernels, diagonal, upper, rng, inertia=True):
+def check_solution(kernels, diagonal, upper, rng, inertia=True):
     matrix = dense(diagonal, upper)
     right = rng.normal(size=diagonal.shape[:2]).astype(diagonal.dtype)
     before = diagonal.copy(), upper.copy()
@@ -100,7 +100,7 @@ def test_random_indefinite(kernels, size):
     rng = np.random.default_rng(size)
     lengths = [1, 2, 3, 4, 7, 12] if kernels is elimination else range(1, 41)
     for nodes in lengths:
-        check(kernels, *random_blocks(rng, nodes, size), rng)
+        check_solution(kernels, *random_blocks(rng, nodes, size), rng)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5])
@@ -108,7 +108,7 @@ def test_complex_symmetric(kernels, size):
     rng = np.random.default_rng(10 + size)
     lengths = [1, 2, 5, 9] if kernels is elimination else range(1, 41, 3)
     for nodes in lengths:
-        check(kernels, *random_blocks(rng, nodes, size, complex), rng, inertia=False)
+        check_solution(kernels, *random_blocks(rng, nodes, size, complex), rng, inertia=False)
 
 
 def test_small_integers_with_many_singular_minors(compiled):

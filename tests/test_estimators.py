@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import sympy as sp
-from oracles import close
+from oracles import assert_close
 from sympy.physics.mechanics import dynamicsymbols
 
 import lagrangian_eqprop as lep
@@ -95,7 +95,7 @@ def test_a_linear_system_is_exact_at_any_beta_of_the_circle(method):
     exact = spring.gradient(BOUNDARIES["initial"], grid, cost, method=method, **PLAIN)
     for beta in (1e-3, 1.0, 30.0):
         found = spring.gradient(BOUNDARIES["initial"], grid, cost, estimator=lep.Centered(beta), method=method, **PLAIN)
-        close(flat(found), flat(exact), 1e-11)
+        assert_close(flat(found), flat(exact), 1e-11)
 
 
 SCALED = [
@@ -135,12 +135,12 @@ def test_a_gauge_has_no_gradient():
         plain = free.gradient(boundary, grid, cost, method="midpoint", **PLAIN)
         for estimator in (lep.Exact(), lep.Adjoint()):
             found = gauged.gradient(boundary, grid, cost, estimator=estimator, **PLAIN)
-            close(found.loss, plain.loss, 1e-12)
+            assert_close(found.loss, plain.loss, 1e-12)
             size = np.abs([plain[m], plain[k]]).max()
             assert abs(found[g]) <= 1e-11*size
-            close([found[m], found[k]], [plain[m], plain[k]], 1e-11)
+            assert_close([found[m], found[k]], [plain[m], plain[k]], 1e-11)
     shifted = gauged.trajectory(begin, grid, **PLAIN)
-    close(shifted.p[0], np.array([1.2*0.2 + 0.9*-0.3, 1.2*0.6 + 0.9*0.5]), 1e-12)
+    assert_close(shifted.p[0], np.array([1.2*0.2 + 0.9*-0.3, 1.2*0.6 + 0.9*0.5]), 1e-12)
 
 
 @pytest.mark.parametrize("estimator", [lep.Exact(), lep.Adjoint(), lep.Holomorphic()], ids=repr)
@@ -149,9 +149,9 @@ def test_gradients_scale_with_the_cost(estimator):
     for factor in (1, 1000):
         cost = lep.Cost(s*q**2, parameters={s: factor})
         results.append(DUFFING.gradient(BOUNDARIES["initial"], grid, cost, estimator=estimator, **PLAIN))
-    close(1000*results[0].loss, results[1].loss, 1e-12)
-    close(1000*results[0][k], results[1][k], 1e-8 if estimator == lep.Holomorphic() else 1e-12)
-    close(results[0][s], results[1][s], 1e-12)
+    assert_close(1000*results[0].loss, results[1].loss, 1e-12)
+    assert_close(1000*results[0][k], results[1][k], 1e-8 if estimator == lep.Holomorphic() else 1e-12)
+    assert_close(results[0][s], results[1][s], 1e-12)
 
 
 @pytest.mark.parametrize("function", [sp.Abs(q), sp.sign(q), sp.Max(q, 0), sp.Min(q, 0), sp.Heaviside(q), sp.floor(q),
@@ -175,7 +175,7 @@ def test_softmax_is_analytic():
     grid = lep.Grid(10, step=0.1)
     one, two = (system.gradient(begin, grid, soft, estimator=e, **PLAIN) for e in (lep.Exact(), lep.Holomorphic()))
     assert np.isfinite(one.loss) and one.loss > 1
-    close(two.initial.q, one.initial.q, 1e-8)
+    assert_close(two.initial.q, one.initial.q, 1e-8)
 
 
 def test_nudged_ends_that_leave_their_branch_are_refused():

@@ -8,8 +8,8 @@ import sympy as sp
 from oracles import (
     Loss,
     Mechanics,
-    agrees,
-    close,
+    assert_agrees,
+    assert_close,
     complex_step,
     drive,
     drive_of,
@@ -84,7 +84,7 @@ def test_initial_gradients(name, method, fixed):
     start, options = lep.Initial(q=position, **{fixed: other}), {"targets": {y: TARGET}, "method": method, **PLAIN}
     for estimator, tolerance in ESTIMATORS.values():
         result = system.gradient(start, GRID, costs, estimator=estimator, **options)
-        agrees(result, expected, symbols, tolerance, fixed)
+        assert_agrees(result, expected, symbols, tolerance, fixed)
 
 
 @pytest.mark.parametrize("free", [(False, False), (True, False), (False, True), (True, True)], ids=str)
@@ -100,7 +100,7 @@ def test_ends_gradients(name, method, free):
     expected = ends_gradients(mechanics, method, loss, path.q, SHORT, theta, free=free, targets=[TARGET])
     for estimator, tolerance in ESTIMATORS.values():
         result = system.gradient(ends, SHORT, costs, targets={y: TARGET}, estimator=estimator, method=method, **PLAIN)
-        agrees(result, expected, symbols, 10*tolerance)
+        assert_agrees(result, expected, symbols, 10*tolerance)
 
 
 MACHINE = [("duffing", "verlet", name) for name in ESTIMATORS]
@@ -116,9 +116,9 @@ def test_machine_code_gives_the_same(name, method, estimator):
     for boundary in (lep.Initial(start, v=stop), lep.Ends(start, stop), lep.Ends(start, None)):
         one, two = (system.gradient(boundary, SHORT, costs, compiled=compiled, **options) for compiled in (True, False))
         tolerance = 1e-6 if isinstance(estimator, lep.OneSided) else 1e-8
-        close(one.loss, two.loss, 1e-13)
+        assert_close(one.loss, two.loss, 1e-13)
         for symbol in one.parameters:
-            close(one[symbol], two[symbol], tolerance)
+            assert_close(one[symbol], two[symbol], tolerance)
 
 
 def test_the_simplest_leapfrog_by_hand():
@@ -138,7 +138,7 @@ def test_the_simplest_leapfrog_by_hand():
     expression, coordinates, parameters, _ = CASES["duffing"]
     system = lep.System(expression, coordinates=coordinates, parameters=parameters)
     result = system.gradient(lep.Initial([0.6], [0.4]), GRID, lep.Cost(q**2/2), **PLAIN)
-    close([result[m], result[k], result[a], *result.initial.q, *result.initial.v], expected, 1e-12)
+    assert_close([result[m], result[k], result[a], *result.initial.q, *result.initial.v], expected, 1e-12)
 
 
 DRIVEN = m*vq**2/2 - k*q**2/2 - a*q**4/4 + u*q - b*s*q**2
@@ -162,7 +162,7 @@ def test_inputs(method, kind, estimator):
     estimator, tolerance = ESTIMATORS[estimator]
     options = {"inputs": given, "method": method, "estimator": estimator, **PLAIN}
     result = system.gradient(lep.Initial([0.6], [0.4]), GRID, lep.Cost((q - 1)**2/2), **options)
-    agrees(result, expected, list(theta), tolerance)
+    assert_agrees(result, expected, list(theta), tolerance)
 
 
 @pytest.mark.parametrize("kind", ["array", "callable"])
@@ -178,7 +178,7 @@ def test_an_input_in_the_momentum_is_read_at_the_first_node(kind):
     expected = initial_gradients(mechanics, "midpoint", loss, [0.6], GRID, values, v=[0.4], u=driven, first=nodes[0])
     given = {u: nodes[:, 0] if kind == "array" else function}
     result = system.gradient(lep.Initial([0.6], [0.4]), GRID, lep.Cost(q**4), inputs=given, **PLAIN)
-    agrees(result, expected, list(theta), 1e-11)
+    assert_agrees(result, expected, list(theta), 1e-11)
 
 
 @pytest.mark.parametrize("method", ["verlet", "midpoint"])
@@ -192,7 +192,7 @@ def test_weights_of_a_cost(options, method):
     start, cost = lep.Initial([0.6], [0.4]), lep.Cost(sp.cos(q)*t, **options)
     for estimator, tolerance in ESTIMATORS.values():
         result = system.gradient(start, GRID, cost, method=method, estimator=estimator, **PLAIN)
-        agrees(result, expected, list(parameters), 10*tolerance)
+        assert_agrees(result, expected, list(parameters), 10*tolerance)
 
 
 @pytest.mark.parametrize("method", ["verlet", "midpoint"])
@@ -213,8 +213,8 @@ def test_velocity_and_momentum_held_fixed_differ_for_the_mass_alone():
     system = lep.System(expression, coordinates=coordinates, parameters=parameters)
     at_v = system.gradient(lep.Initial([0.6], v=[0.4]), GRID, lep.Cost(q**2), **PLAIN)
     at_p = system.gradient(lep.Initial([0.6], p=[0.4*1.3]), GRID, lep.Cost(q**2), **PLAIN)
-    close(at_v[k], at_p[k], 1e-12)
-    close(at_v[m], at_p[m] + 0.4*at_p.initial.p[0], 1e-12)
+    assert_close(at_v[k], at_p[k], 1e-12)
+    assert_close(at_v[m], at_p[m] + 0.4*at_p.initial.p[0], 1e-12)
     assert abs(at_v[m] - at_p[m]) > 0.1*abs(at_v[m])
 
 
@@ -226,10 +226,10 @@ def test_sign_convention():
     for estimator in (lep.Exact(), lep.Adjoint(), lep.Centered(0.1), lep.OneSided(1e-6), lep.Holomorphic(0.1)):
         tolerance = 1e-5 if isinstance(estimator, lep.OneSided) else 1e-12
         result = system.gradient(start, grid, cost, estimator=estimator, **PLAIN)
-        close(result.initial.q, [1.0], tolerance)
-        close(result.initial.p, [1.5], tolerance)
-        close(result[m], -0.75, tolerance)
-        close(result[f], 2.25, tolerance)
+        assert_close(result.initial.q, [1.0], tolerance)
+        assert_close(result.initial.p, [1.5], tolerance)
+        assert_close(result[m], -0.75, tolerance)
+        assert_close(result[f], 2.25, tolerance)
 
 
 def test_positive_nudges_push_to_lower_cost():
@@ -238,7 +238,7 @@ def test_positive_nudges_push_to_lower_cost():
     cost = lep.Cost(q**2/2, weights=[0, 0, 1, 0, 0])
     nudged = system.trajectory(lep.Initial([1.0], v=[0.0]), lep.Grid(4, step=1.0), cost=cost, nudge=0.25, **PLAIN)
     velocity = np.diff(nudged.q[:, 0])
-    close(velocity[2] - velocity[1], -0.25*nudged.q[2, 0], 1e-14)
+    assert_close(velocity[2] - velocity[1], -0.25*nudged.q[2, 0], 1e-14)
 
 
 def test_time_reading_costs():
@@ -247,9 +247,9 @@ def test_time_reading_costs():
     grid = lep.Grid(40, step=0.05, start=-1.0)
     path = system.trajectory(lep.Initial([0.0], v=[0.0]), grid, method="midpoint", **PLAIN)
     exact = (path.t + 1)**3/6 - (path.t + 1)**2/2
-    close(path.q[:, 0], exact, 1e-3)
+    assert_close(path.q[:, 0], exact, 1e-3)
     mechanics = Mechanics(vq**2/2 + t*q, [q])
-    close(path.q, run(mechanics, "midpoint", [0.0], [0.0], [], grid)[0].real, 1e-13)
+    assert_close(path.q, run(mechanics, "midpoint", [0.0], [0.0], [], grid)[0].real, 1e-13)
 
 
 @pytest.mark.parametrize("power", "-7/2 -3 -5/2 -2 -3/2 -1 -1/2 1/2 3/2 5/2 7/2 5 -1/3 67".split())
@@ -260,7 +260,7 @@ def test_powers(power):
     mechanics, loss = Mechanics(m*vq**2/2 - k*q**n, [q], [m, k]), Loss(q**n, [q], (), [m, k])
     expected = initial_gradients(mechanics, "midpoint", loss, [0.9], grid, [1.0, 0.1], v=[0.1])
     result = system.gradient(lep.Initial([0.9], v=[0.1]), grid, lep.Cost(q**n), method="midpoint", **PLAIN)
-    agrees(result, expected, [m, k], 1e-11)
+    assert_agrees(result, expected, [m, k], 1e-11)
 
 
 def test_central_force():
@@ -271,4 +271,4 @@ def test_central_force():
     for method in ("verlet", "midpoint"):
         expected = initial_gradients(mechanics, method, loss, [1.2, 0.1], SHORT, [1.1, 0.9], v=[0.1, 0.7])
         result = system.gradient(lep.Initial([1.2, 0.1], v=[0.1, 0.7]), SHORT, lep.Cost(x*z), method=method, **PLAIN)
-        agrees(result, expected, [m, k], 1e-11)
+        assert_agrees(result, expected, [m, k], 1e-11)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import sympy as sp
-from oracles import close
+from oracles import assert_close
 from scipy.integrate import solve_ivp
 from sympy.physics.mechanics import dynamicsymbols
 
@@ -61,8 +61,8 @@ def test_there_and_back(system, method, step):
     # cos(2 t) is even: the way back begins at minus the time of the last node
     grid = lep.Grid(15, step=step, start=-15*step)
     back = system.trajectory(lep.Initial(there.q[-1], p=-there.p[-1]), grid, method=method, **PLAIN)
-    close(back.q[::-1], there.q, 1e-11)
-    close(-back.p[::-1], there.p, 1e-11)
+    assert_close(back.q[::-1], there.q, 1e-11)
+    assert_close(-back.p[::-1], there.p, 1e-11)
 
 
 def right_hand_side(system):
@@ -98,23 +98,23 @@ def test_verlet_oscillator_in_closed_form():
     theta = {m: mass, k: mass*w**2}
     path = SPRING.trajectory(lep.Initial([0.8], v=[0.0]), lep.Grid(200, step=h), parameters=theta, **PLAIN)
     phase = np.arccos(1 - h**2*w**2/2)
-    close(path.q[:, 0], 0.8*np.cos(phase*np.arange(201)), 1e-12)
+    assert_close(path.q[:, 0], 0.8*np.cos(phase*np.arange(201)), 1e-12)
     invariant = path.p[:, 0]**2/(2*mass) + mass*w**2/2*(1 - h**2*w**2/4)*path.q[:, 0]**2
-    close(invariant, np.full(201, invariant[0]), 1e-12)
+    assert_close(invariant, np.full(201, invariant[0]), 1e-12)
 
 
 def test_extreme_of_the_energy_error_of_verlet():
     """min E/E_0 - 1 = -h^2 w^2/4, reached where the phase passes a quarter turn: f = pi/8 a step."""
     h = 2*np.sin(np.pi/16)
     path = SPRING.trajectory(lep.Initial([0.8], v=[0.0]), lep.Grid(32, step=h), **PLAIN)
-    close(np.min(path.energy)/path.energy[0] - 1, -(h**2)/4, 1e-12)
-    close(np.max(path.energy)/path.energy[0], 1.0, 1e-12)
+    assert_close(np.min(path.energy)/path.energy[0] - 1, -(h**2)/4, 1e-12)
+    assert_close(np.max(path.energy)/path.energy[0], 1.0, 1e-12)
 
 
 def test_midpoint_oscillator_in_closed_form():
     path = SPRING.trajectory(lep.Initial([0.8], v=[0.0]), lep.Grid(50, step=0.7), method="midpoint", **PLAIN)
-    close(path.q[:, 0], 0.8*np.cos(2*np.arctan(0.35)*np.arange(51)), 1e-12)
-    close(path.energy, np.full(51, path.energy[0]), 1e-12)
+    assert_close(path.q[:, 0], 0.8*np.cos(2*np.arctan(0.35)*np.arange(51)), 1e-12)
+    assert_close(path.energy, np.full(51, path.energy[0]), 1e-12)
 
 
 @BOTH
@@ -127,7 +127,7 @@ def test_a_ring_keeps_its_momentum(method):
     rng = np.random.default_rng(0)
     begin = lep.Initial(rng.normal(size=6), p=rng.normal(size=6))
     path = ring.trajectory(begin, lep.Grid(40, step=0.1), method=method, **PLAIN)
-    close(path.p.sum(1), np.full(41, path.p[0].sum()), 1e-12)
+    assert_close(path.p.sum(1), np.full(41, path.p[0].sum()), 1e-12)
 
 
 @BOTH
@@ -135,7 +135,7 @@ def test_a_central_force_keeps_the_angular_momentum(method):
     system = lep.System((vx**2 + vz**2)/2 + 1/sp.sqrt(x**2 + z**2), coordinates=[x, z])
     path = system.trajectory(lep.Initial([1.0, 0.0], v=[0.1, 0.9]), lep.Grid(60, step=0.15), method=method, **PLAIN)
     momentum = path.q[:, 0]*path.p[:, 1] - path.q[:, 1]*path.p[:, 0]
-    close(momentum, np.full(61, 0.9), 1e-12)
+    assert_close(momentum, np.full(61, 0.9), 1e-12)
 
 
 def test_a_magnetic_field_in_symmetric_gauge_keeps_the_canonical_angular_momentum():
@@ -143,6 +143,6 @@ def test_a_magnetic_field_in_symmetric_gauge_keeps_the_canonical_angular_momentu
     system = lep.System(L, coordinates=[x, z], parameters={b: 1.3})
     path = system.trajectory(lep.Initial([1.0, 0.2], v=[0.1, 0.9]), lep.Grid(60, step=0.2), **PLAIN)
     momentum = path.q[:, 0]*path.p[:, 1] - path.q[:, 1]*path.p[:, 0]
-    close(momentum, np.full(61, momentum[0]), 1e-12)
+    assert_close(momentum, np.full(61, momentum[0]), 1e-12)
     kinetic = path.q[:, 0]*path.v[:, 1] - path.q[:, 1]*path.v[:, 0]
     assert np.ptp(kinetic) > 0.01

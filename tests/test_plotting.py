@@ -65,7 +65,9 @@ def test_labels_invariants_and_time_reach_the_figure():
 def test_energy_that_is_not_known_leaves_a_gap():
     path = waves(1)
     path.energy[5] = np.nan
-    plot_trajectory(path)
+    figure = plot_trajectory(path)
+    drawn = [line.get_ydata() for axes in figure.axes for line in axes.get_lines()]
+    assert any(np.isnan(line).sum() == 1 for line in drawn if len(line) == len(path.t))
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 import sympy as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from oracles import Loss, Mechanics, agrees, ends_gradients, initial_gradients
+from oracles import Loss, Mechanics, assert_agrees, ends_gradients, initial_gradients
 from sympy.physics.mechanics import dynamicsymbols
 
 import lagrangian_eqprop as lep
@@ -67,7 +67,7 @@ def costs_of(q, symbols):
     return kept, lambda x, grid, theta, _=(): first(x, grid, theta) + second(x, grid, theta)
 
 
-def check(drawn, method, ends):
+def check_gradients(drawn, method, ends):
     q, expression, symbols = drawn
     theta = [VALUES[THETA.index(s)] for s in symbols]
     system = lep.System(expression, coordinates=q, parameters=dict(zip(symbols, theta)))
@@ -84,18 +84,18 @@ def check(drawn, method, ends):
         expected = initial_gradients(mechanics, method, loss, start, grid, theta, v=other)
     for estimator, tolerance in ESTIMATORS:
         result = system.gradient(boundary, grid, costs, estimator=estimator, method=method, **PLAIN)
-        agrees(result, expected, symbols, tolerance)
+        assert_agrees(result, expected, symbols, tolerance)
 
 
 @pytest.mark.parametrize("ends", [None, "fixed", "natural"])
 @given(drawn=lagrangians(separable=True))
 @MANY
 def test_separable_under_verlet(ends, drawn):
-    check(drawn, "verlet", ends)
+    check_gradients(drawn, "verlet", ends)
 
 
 @pytest.mark.parametrize("ends", [None, "fixed", "natural"])
 @given(drawn=lagrangians(separable=False))
 @MANY
 def test_any_under_midpoint(ends, drawn):
-    check(drawn, "midpoint", ends)
+    check_gradients(drawn, "midpoint", ends)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import sympy as sp
-from oracles import Loss, Mechanics, close, initial_gradients
+from oracles import Loss, Mechanics, assert_close, initial_gradients
 from sympy.physics.mechanics import dynamicsymbols
 
 import lagrangian_eqprop as lep
@@ -66,11 +66,11 @@ def reference(boundary, method):
     return system.gradient(boundary, GRID, lep.Cost(cost), method=method, save="all", **PLAIN)
 
 
-def same(found, expected):
-    close(found.loss, expected.loss, 1e-13)
-    close(found.path.q, expected.path.q, 1e-12)
-    close(found.path.energy, expected.path.energy, 1e-12)
-    close(found.path.action, expected.path.action, 1e-12)
+def assert_same(found, expected):
+    assert_close(found.loss, expected.loss, 1e-13)
+    assert_close(found.path.q, expected.path.q, 1e-12)
+    assert_close(found.path.energy, expected.path.energy, 1e-12)
+    assert_close(found.path.action, expected.path.action, 1e-12)
 
 
 @BOTH
@@ -79,8 +79,8 @@ def test_the_written_out_system_against_the_oracle(method):
     mechanics, loss = Mechanics(expression, Q, values), Loss(cost, Q, (), values)
     expected = initial_gradients(mechanics, method, loss, START.q, GRID, list(values.values()), v=START.v)
     found = reference(START, method)
-    close([found[s] for s in values], expected["theta"], 1e-11)
-    close(found.initial.q, expected["q"], 1e-11)
+    assert_close([found[s] for s in values], expected["theta"], 1e-11)
+    assert_close(found.initial.q, expected["q"], 1e-11)
 
 
 @BOTH
@@ -90,9 +90,9 @@ def test_terms_with_one_value_a_place(boundary, method, estimator):
     system = lep.System([site(np.arange(N)), edge(EDGES)], size=N, parameters=NETWORK)
     found = system.gradient(boundary, GRID, COSTS, method=method, save="all", estimator=estimator, **PLAIN)
     expected = reference(boundary, method)
-    same(found, expected)
+    assert_same(found, expected)
     for symbol, values in zip((m, k, c), gathered(expected)):
-        close(found[symbol], values, 1e-11 if not isinstance(estimator, lep.Centered) else 1e-6)
+        assert_close(found[symbol], values, 1e-11 if not isinstance(estimator, lep.Centered) else 1e-6)
 
 
 @BOTH
@@ -104,11 +104,11 @@ def test_a_term_cut_into_pieces(method):
     terms = [site([4, 0, 2]), edge(EDGES[::-1]), site([3, 1], m2, k2)]
     system = lep.System(terms, size=N, parameters={**first, **rest})
     found, expected = system.gradient(START, GRID, COSTS, method=method, save="all", **PLAIN), reference(START, method)
-    same(found, expected)
+    assert_same(found, expected)
     masses, stiff, coupled = gathered(expected)
-    close(found[m], masses[[4, 0, 2]], 1e-11)
-    close(found[k2], stiff[[3, 1]], 1e-11)
-    close(found[c], coupled[::-1], 1e-11)
+    assert_close(found[m], masses[[4, 0, 2]], 1e-11)
+    assert_close(found[k2], stiff[[3, 1]], 1e-11)
+    assert_close(found[c], coupled[::-1], 1e-11)
 
 
 @BOTH
@@ -118,7 +118,7 @@ def test_gradients_of_shared_parameters_are_sums_over_places(method):
     local = lep.System(terms, size=N, parameters={m: np.full(N, 1.1), k: np.full(N, 0.6), c: np.full(N, 0.3)})
     one, two = (system.gradient(START, GRID, COSTS, method=method, **PLAIN) for system in (shared, local))
     for symbol in (m, k, c):
-        close(one[symbol], two[symbol].sum(), 1e-12)
+        assert_close(one[symbol], two[symbol].sum(), 1e-12)
 
 
 @BOTH
@@ -132,7 +132,7 @@ def test_one_parameter_in_several_terms_and_a_cost(method):
     cost, other = lep.Cost(k*x**2, on=[x], at=[0, 3]), lep.Cost(k3*x**2, on=[x], at=[0, 3], parameters={k3: 0.5})
     found = one.gradient(START, GRID, cost, method=method, **PLAIN)
     expected = two.gradient(START, GRID, other, method=method, **PLAIN)
-    close(found[k], expected[k] + expected[k2] + expected[k3], 1e-12)
+    assert_close(found[k], expected[k] + expected[k2] + expected[k3], 1e-12)
 
 
 @BOTH
@@ -148,10 +148,10 @@ def test_all_pairs_are_a_table(boundary, method, estimator):
         system = lep.System([site(np.arange(N)), term], size=N, parameters={m: MASSES, k: STIFF, w: value})
         options = {"method": method, "estimator": estimator, "save": "all", **PLAIN}
         results.append(system.gradient(boundary, GRID, COSTS, **options))
-    same(*results)
+    assert_same(*results)
     assert results[0][w].shape == (2, 3)
-    close(results[0][w].ravel(), results[1][w], 1e-12)
-    close(results[0][k], results[1][k], 1e-12)
+    assert_close(results[0][w].ravel(), results[1][w], 1e-12)
+    assert_close(results[0][k], results[1][k], 1e-12)
 
 
 @BOTH
@@ -166,8 +166,8 @@ def test_all_pairs_of_a_group_use_the_upper_triangle(method, estimator):
         terms = [site(np.arange(N)), lep.Term(w*x**2*sp.sin(z), on=[x, z], at=at)]
         system = lep.System(terms, size=N, parameters={m: 1.0, k: STIFF, w: value})
         results.append(system.gradient(START, GRID, COSTS, method=method, estimator=estimator, save="all", **PLAIN))
-    same(*results)
-    close(results[0][w][upper], results[1][w], 1e-12)
+    assert_same(*results)
+    assert_close(results[0][w][upper], results[1][w], 1e-12)
     assert not np.tril(results[0][w]).any()
 
 
@@ -178,9 +178,9 @@ def test_all_pairs_in_machine_code():
     parameters = {m: MASSES, k: STIFF, w: values, a: inside}
     system = lep.System([site(np.arange(N)), pairs, group], size=N, parameters=parameters)
     one, two = (system.gradient(START, GRID, COSTS, compiled=flag, save="all") for flag in (True, False))
-    same(one, two)
+    assert_same(one, two)
     for symbol in parameters:
-        close(one[symbol], two[symbol], 1e-12)
+        assert_close(one[symbol], two[symbol], 1e-12)
 
 
 @BOTH
@@ -196,14 +196,14 @@ def test_permuted_and_scaled_coordinates(boundary, method):
     else:
         start, expected = lep.Ends(ENDS.q_start[back]/2, ENDS.q_stop[back]/2), reference(ENDS, method)
     found = system.gradient(start, GRID, lep.Cost(cost), method=method, **PLAIN)
-    close(found.loss, expected.loss, 1e-13)
+    assert_close(found.loss, expected.loss, 1e-13)
     for one, two in zip(gathered(found), gathered(expected)):
-        close(one, two, 1e-11)
+        assert_close(one, two, 1e-11)
     if boundary == "initial":
-        close(found.initial.q, 2*expected.initial.q[back], 1e-11)
-        close(found.initial.p, expected.initial.p[back]/2, 1e-11)
+        assert_close(found.initial.q, 2*expected.initial.q[back], 1e-11)
+        assert_close(found.initial.p, expected.initial.p[back]/2, 1e-11)
     else:
-        close(found.ends.stop, 2*expected.ends.stop[back], 1e-11)
+        assert_close(found.ends.stop, 2*expected.ends.stop[back], 1e-11)
 
 
 def test_a_sparse_network_equals_a_dense_one():
@@ -221,9 +221,9 @@ def test_a_sparse_network_equals_a_dense_one():
     for estimator in (lep.Exact(), lep.Adjoint()):
         options = {"method": "midpoint", "estimator": estimator, **PLAIN}
         one, two = (system.gradient(start, grid, cost, **options) for system in (sparse, dense))
-        close(one.loss, two.loss, 1e-13)
+        assert_close(one.loss, two.loss, 1e-13)
         for symbol in (*parameters, a):
-            close(one[symbol], two[symbol], 1e-11)
+            assert_close(one[symbol], two[symbol], 1e-11)
 
 
 def test_symbols_and_names_mean_the_same():

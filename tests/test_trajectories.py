@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import sympy as sp
-from oracles import Mechanics, close, run
+from oracles import Mechanics, assert_close, run
 from sympy.physics.mechanics import dynamicsymbols
 
 import lagrangian_eqprop as lep
@@ -31,18 +31,18 @@ def test_velocity_energy_and_action():
     path = TWO.trajectory(lep.Initial([0.7, -0.2], v=[0.1, 0.5]), GRID, **PLAIN)
     mechanics, theta = Mechanics(GYRO, [x, z], [m, a, b, k]), [1.1, 0.4, 0.3, 0.8]
     for time, position, momentum, velocity, energy in zip(path.t, path.q, path.p, path.v, path.energy):
-        close(mechanics.momentum(position, velocity, time, theta, []), momentum, 1e-13)
-        close(momentum @ velocity - mechanics.value(position, velocity, time, theta, []), energy, 1e-13)
+        assert_close(mechanics.momentum(position, velocity, time, theta, []), momentum, 1e-13)
+        assert_close(momentum @ velocity - mechanics.value(position, velocity, time, theta, []), energy, 1e-13)
     middles = zip((path.q[1:] + path.q[:-1])/2, np.diff(path.q, axis=0)/0.15, path.t[:-1] + 0.075)
-    close(path.action, 0.15*sum(mechanics.value(Q, V, time, theta, []) for Q, V, time in middles), 1e-13)
-    close(path.q, run(mechanics, "midpoint", path.q[0], path.p[0], theta, GRID)[0].real, 1e-12)
+    assert_close(path.action, 0.15*sum(mechanics.value(Q, V, time, theta, []) for Q, V, time in middles), 1e-13)
+    assert_close(path.q, run(mechanics, "midpoint", path.q[0], path.p[0], theta, GRID)[0].real, 1e-12)
 
 
 def test_action_of_verlet_is_the_trapezoidal_rule():
     path = DUFFING.trajectory(START, GRID, **PLAIN)
     position, velocity = path.q[:, 0], np.diff(path.q[:, 0])/0.15
     potential = 0.8*position**2/2 + 0.4*position**4/4
-    close(path.action, 0.15*np.sum(1.3*velocity**2/2 - (potential[1:] + potential[:-1])/2), 1e-13)
+    assert_close(path.action, 0.15*np.sum(1.3*velocity**2/2 - (potential[1:] + potential[:-1])/2), 1e-13)
 
 
 @METHODS
@@ -51,15 +51,15 @@ def test_saved_nodes(save, kept, method):
     every = DUFFING.trajectory(START, GRID, method=method, **PLAIN)
     some = DUFFING.trajectory(START, GRID, save=save, method=method, **PLAIN)
     for name in ("t", "q", "p", "v", "energy"):
-        close(getattr(some, name), getattr(every, name)[kept], 1e-12)
-    close(some.action, every.action, 1e-13)
+        assert_close(getattr(some, name), getattr(every, name)[kept], 1e-12)
+    assert_close(some.action, every.action, 1e-13)
 
 
 @METHODS
 def test_energy_of_a_path_made_with_a_cost_that_has_weights(method):
     cost = lep.Cost(q**2, weights=np.linspace(0, 1, 13))
     result = DUFFING.gradient(START, GRID, cost, save="all", method=method, **PLAIN)
-    close(result.path.energy, DUFFING.trajectory(START, GRID, method=method, **PLAIN).energy, 1e-14)
+    assert_close(result.path.energy, DUFFING.trajectory(START, GRID, method=method, **PLAIN).energy, 1e-14)
 
 
 @METHODS
@@ -82,8 +82,8 @@ def test_callables_are_not_asked_beyond_the_grid(method):
 def test_a_nudged_path_shares_the_last_position_and_momentum(method):
     free = DUFFING.trajectory(START, GRID, method=method, **PLAIN)
     nudged = DUFFING.trajectory(START, GRID, nudge=0.3, method=method, **NUDGED)
-    close(nudged.q[-1], free.q[-1], 1e-14)
-    close(nudged.p[-1], free.p[-1], 1e-14)
+    assert_close(nudged.q[-1], free.q[-1], 1e-14)
+    assert_close(nudged.p[-1], free.p[-1], 1e-14)
     assert abs(nudged.q[0] - free.q[0]) > 0.01
 
 
@@ -94,8 +94,8 @@ def test_ends_of_nudged_paths_are_the_gradients_of_initial_data(method, fixed):
     start = lep.Initial([0.7], **fixed)
     plus, minus = (DUFFING.trajectory(start, GRID, nudge=beta, method=method, **NUDGED) for beta in (1e-4, -1e-4))
     at_p = DUFFING.gradient(lep.Initial([0.7], p=[0.52]), GRID, COST, targets={y: 0.2}, method=method, **PLAIN)
-    close((plus.q[0] - minus.q[0])/2e-4, -at_p.initial.p, 1e-7)
-    close((plus.p[0] - minus.p[0])/2e-4, at_p.initial.q, 1e-7)
+    assert_close((plus.q[0] - minus.q[0])/2e-4, -at_p.initial.p, 1e-7)
+    assert_close((plus.p[0] - minus.p[0])/2e-4, at_p.initial.q, 1e-7)
 
 
 @METHODS
@@ -110,10 +110,10 @@ def test_momenta_of_a_nudged_path_are_kicked_at_the_nodes(method):
     else:
         depart, arrive = (1.3*velocity + s*h/2*force(middle) for s in (-1, 1))
     kick = beta*h*(position - 0.2)
-    close(nudged.p[1:-1, 0], depart[1:], 1e-12)
-    close(depart[1:], arrive[:-1] - kick[1:-1], 1e-12)
-    close(nudged.p[0, 0], depart[0] + kick[0]/2, 1e-12)
-    close(nudged.p[-1, 0], arrive[-1] - kick[-1]/2, 1e-12)
+    assert_close(nudged.p[1:-1, 0], depart[1:], 1e-12)
+    assert_close(depart[1:], arrive[:-1] - kick[1:-1], 1e-12)
+    assert_close(nudged.p[0, 0], depart[0] + kick[0]/2, 1e-12)
+    assert_close(nudged.p[-1, 0], arrive[-1] - kick[-1]/2, 1e-12)
 
 
 @pytest.mark.parametrize("estimator", [lep.Centered(0.2), lep.OneSided(0.2)], ids=["centered", "one-sided"])
@@ -124,8 +124,8 @@ def test_saved_paths_of_a_gradient_are_the_trajectories(boundary, estimator):
     free = DUFFING.trajectory(boundary, grid, **PLAIN)
     nudged = DUFFING.trajectory(boundary, grid, nudge=0.2, **NUDGED)
     for found, expected in ((result.path, free), (result.nudged, nudged)):
-        close(found.q, expected.q, 1e-12)
-        close(found.p, expected.p, 1e-12)
+        assert_close(found.q, expected.q, 1e-12)
+        assert_close(found.p, expected.p, 1e-12)
 
 
 @METHODS
@@ -135,11 +135,11 @@ def test_end_momenta_of_nudged_ends_are_the_gradients_of_ends(stop, method):
     ends, grid = lep.Ends([0.7], stop), lep.Grid(8, step=0.1)
     plus, minus = (DUFFING.trajectory(ends, grid, nudge=beta, method=method, **NUDGED) for beta in (1e-4, -1e-4))
     result = DUFFING.gradient(ends, grid, COST, targets={y: 0.2}, method=method, **PLAIN)
-    close((plus.p[0] - minus.p[0])/2e-4, result.ends.start, 1e-6)
+    assert_close((plus.p[0] - minus.p[0])/2e-4, result.ends.start, 1e-6)
     if stop is None:
         assert abs(plus.p[-1, 0]) < 1e-13 and result.ends.stop is None
     else:
-        close((plus.p[-1] - minus.p[-1])/2e-4, -result.ends.stop, 1e-6)
+        assert_close((plus.p[-1] - minus.p[-1])/2e-4, -result.ends.stop, 1e-6)
 
 
 def test_a_single_free_node_at_a_conjugate_point_is_refused():

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import sympy as sp
-from oracles import Loss, Mechanics, between, close, ends_gradients
+from oracles import Loss, Mechanics, assert_close, between, ends_gradients
 from sympy.physics.mechanics import dynamicsymbols
 
 import lagrangian_eqprop as lep
@@ -36,7 +36,7 @@ def test_oscillator_between_two_ends(phase, steps, method, compiled):
     path = SPRING.trajectory(lep.Ends([0.7], [-0.4]), grid, method=method, compiled=compiled)
     n = np.arange(steps + 1)
     exact = (0.7*np.sin(phase*(steps - n)) - 0.4*np.sin(phase*n))/np.sin(phase*steps)
-    close(path.q[:, 0], exact, 1e-12)
+    assert_close(path.q[:, 0], exact, 1e-12)
     assert path.morse_index == int(steps*phase/np.pi)
     assert path.success and path.residual < 1e-12
 
@@ -50,7 +50,7 @@ def test_morse_index_counts_negative_eigenvalues(phase, method):
     H = between(mechanics, method, path.q, [1.0, 1.0], lep.Grid(steps, step=h))[1].real
     j = np.arange(1, steps)*np.pi/steps
     if method == "verlet":
-        close(np.linalg.eigvalsh(H), 2/h*(1 - np.cos(j)) - h, 1e-12)
+        assert_close(np.linalg.eigvalsh(H), 2/h*(1 - np.cos(j)) - h, 1e-12)
     assert path.morse_index == int(steps*phase/np.pi) == np.sum(np.linalg.eigvalsh(H) < 0)
 
 
@@ -69,9 +69,9 @@ def test_gradient_of_the_middle_of_an_oscillator():
         result = SPRING.gradient(
             lep.Ends([start], [stop]), lep.Grid(steps, step=h), cost, estimator=estimator, **options
         )
-        close(result.path.q[steps//2, 0], middle, 1e-12)
-        close(result[k], (middle - aim)*slope, tolerance)
-        close(result.ends.start, [(middle - aim)/(2*np.cos(steps*phase/2))], tolerance)
+        assert_close(result.path.q[steps//2, 0], middle, 1e-12)
+        assert_close(result[k], (middle - aim)*slope, tolerance)
+        assert_close(result.ends.start, [(middle - aim)/(2*np.cos(steps*phase/2))], tolerance)
 
 
 @BOTH
@@ -92,7 +92,7 @@ def test_natural_ends_have_no_momentum(method):
                        (lep.Ends(None, None), (True, True))):  # fmt: skip
         path = system.trajectory(ends, grid, method=method, **PLAIN)
         expected, H = between(mechanics, method, path.q, theta, grid, free)
-        close(path.q, expected.real, 1e-12)
+        assert_close(path.q, expected.real, 1e-12)
         assert path.morse_index == np.sum(np.linalg.eigvalsh(H.real) < 0)
         assert all(abs(path.p[end, 0]) < 1e-13 for end, natural in zip((0, -1), free) if natural)
 
@@ -107,8 +107,8 @@ def test_one_step_to_a_natural_end(method):
     expected = ends_gradients(mechanics, method, loss, path.q, grid, [1.0, 0.5], free=(False, True))
     for estimator in (lep.Exact(), lep.Adjoint()):
         result = system.gradient(ends, grid, lep.Cost(q**2), method=method, estimator=estimator, **PLAIN)
-        close([result[m], result[k]], expected["theta"], 1e-11)
-        close(result.ends.start, expected["start"], 1e-11)
+        assert_close([result[m], result[k]], expected["theta"], 1e-11)
+        assert_close(result.ends.start, expected["start"], 1e-11)
 
 
 @BOTH
@@ -119,8 +119,8 @@ def test_ends_of_an_initial_value_path_lead_back_to_it(method):
     path = system.trajectory(lep.Initial([0.1, 0.2], v=[0.3, -0.1]), grid, method=method, **PLAIN)
     ends = lep.Ends(path.q[0], path.q[-1], guess=path.q + 1e-3*np.sin(np.arange(26))[:, None])
     found = system.trajectory(ends, grid, method=method, **PLAIN)
-    close(found.q, path.q, 1e-10)
-    close(found.p, path.p, 1e-10)
+    assert_close(found.q, path.q, 1e-10)
+    assert_close(found.p, path.p, 1e-10)
     assert found.morse_index >= 1
 
 
@@ -136,8 +136,8 @@ def test_inputs_between_two_ends():
         path = system.trajectory(lep.Ends([0.1], [0.4]), grid, **options)
         expected = ends_gradients(mechanics, method, loss, path.q, grid, [1.0], u=driven)
         result = system.gradient(lep.Ends([0.1], [0.4]), grid, lep.Cost(q**3), **options)
-        close(result[m], expected["theta"][0], 1e-11)
-        close(result.ends.stop, expected["stop"], 1e-11)
+        assert_close(result[m], expected["theta"][0], 1e-11)
+        assert_close(result.ends.stop, expected["stop"], 1e-11)
 
 
 def test_double_pendulum_where_plain_newton_fails():
@@ -147,7 +147,7 @@ def test_double_pendulum_where_plain_newton_fails():
     system, grid = lep.System(L, coordinates=[x, z]), lep.Grid(40, duration=1.0)
     path = system.trajectory(lep.Ends([0.3, -0.2], [1.0, 0.5]), grid, **PLAIN)
     again = system.trajectory(lep.Initial(path.q[0], p=path.p[0]), grid, **PLAIN)
-    close(again.q, path.q, 1e-8)
+    assert_close(again.q, path.q, 1e-8)
 
 
 def test_blocks_that_do_not_fit_in_memory_are_refused_at_once():
