@@ -144,15 +144,20 @@ def complex_step(forward: Forward | ForwardEnds, entry: Entry) -> float:
 
 
 def central_difference(forward: Forward | ForwardEnds, entry: Entry) -> float:
-    """dJ/d(entry) by a central difference of the loss."""
+    """dJ/d(entry) by a central difference of the loss; a smaller one where the path does not exist so far away."""
     value = np.array(forward.value(entry), float)
     step = 6e-6*max(abs(value.flat[entry.index]), 1e-2)
-    losses = []
-    for sign in (1, -1):
-        moved = value.copy()
-        moved.flat[entry.index] += sign*step
-        losses.append(forward.loss({forward.key(entry): moved}, float).real)
-    return (losses[0] - losses[1])/(2*step)
+    for smaller in (1.0, 0.1, 0.01, 0.001):
+        losses = []
+        try:
+            for sign in (1, -1):
+                moved = value.copy()
+                moved.flat[entry.index] += sign*step*smaller
+                losses.append(forward.loss({forward.key(entry): moved}, float).real)
+        except ConvergenceError:
+            continue
+        return (losses[0] - losses[1])/(2*step*smaller)
+    return float("nan")
 
 
 def growth(forward: Forward, columns: int = 64) -> float:
