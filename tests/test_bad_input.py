@@ -232,3 +232,28 @@ def test_any_name_may_be_a_parameter(name):
     systems = (single(m*v**2/2 - s*sp.sin(q)**2/2, parameters={m: 1.0, s: 0.5}) for s in (symbol, k))
     odd, plain = (system.gradient(START, GRID, lep.Cost(q**2), **PLAIN) for system in systems)
     assert odd[name] == odd[symbol] == plain[k]
+
+
+def test_a_singular_mass_of_any_sample_is_found():
+    mass, v = sp.symbols("mass v")
+    x = sp.Function("x")(sp.Symbol("t"))
+    system = lep.System(mass*x.diff()**2/2 + v*x*x.diff(), coordinates=[x], parameters={mass: 1.0, v: 0.1})
+    with pytest.raises(ValueError, match="regular.* sample 1 "):
+        values = {mass: [1.0, 0.0]}
+        system.trajectory(lep.Initial([1.0], [1.0]), lep.Grid(4, step=0.1), parameters=values, compiled=False)
+    n = 100
+    masses = np.ones(n)
+    masses[37] = 0.0
+    terms = [lep.Term(mass*x.diff()**2/2 + v*x*x.diff(), on=[x], at=np.arange(n))]
+    net = lep.System(terms, size=n, parameters={mass: masses, v: 0.1})
+    with pytest.raises(ValueError, match="regular.*coordinate 37 has no kinetic energy"):
+        net.trajectory(lep.Initial(np.ones(n), np.ones(n)), lep.Grid(4, step=0.1), compiled=False)
+
+
+def test_a_quantity_given_twice_is_refused():
+    x, k = sp.Function("x")(sp.Symbol("t")), sp.Symbol("k")
+    system = lep.System(x.diff()**2/2 - k*x**2/2, coordinates=[x], parameters={k: 1.0})
+    twice = {"k": 2.0, k: 3.0}
+    for given, message in ((twice, r"parameters\[k\] must be given once"), ([k], "parameters must be a mapping")):
+        with pytest.raises(ValueError, match=message):
+            system.trajectory(lep.Initial([1.0], [0.0]), lep.Grid(4, step=0.1), parameters=given, compiled=False)

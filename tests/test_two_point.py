@@ -162,3 +162,11 @@ def test_a_path_that_does_not_exist_is_not_found():
     system = lep.System(q.diff(t)**2/2 - 4*sp.exp(q), coordinates=[q])
     with pytest.raises(lep.ConvergenceError, match="no stationary path found.*residual.*guess"):
         system.trajectory(lep.Ends([0.0], [0.0]), lep.Grid(20, duration=1.5), **PLAIN)
+
+
+def test_a_path_at_rest_in_an_equilibrium_is_one():
+    x, a = sp.Function("x")(sp.Symbol("t")), sp.Symbol("a")
+    well = lep.System(x.diff()**2/2 - (x**2 - a)**2, coordinates=[x], parameters={a: 2.0})
+    path = well.trajectory(lep.Ends([2**0.5], [2**0.5]), lep.Grid(50, step=0.05), compiled=False)
+    assert path.success
+    assert np.abs(path.q - 2**0.5).max() < 1e-12

@@ -72,16 +72,15 @@ class Problem:
             len(self.bound.targets), compiled,
         )  # fmt: skip
         self.module: ModuleType = self.built.module
-        self._read_parameters(parameters or {})
-        self._read_signals(inputs or {}, targets or {})
+        self._read_parameters({} if parameters is None else parameters)
+        self._read_signals({} if inputs is None else inputs, {} if targets is None else targets)
         self._tables: dict[tuple[str, bool], np.ndarray] = {}
 
     # ------------------------------------------------------------------ values
     def _read_parameters(self, given: Mapping[Any, Any]) -> None:
         defaults = self.bound.parameters
         values = dict(defaults)
-        for key, value in given.items():
-            symbol = lookup(key, defaults, "parameters")
+        for symbol, value in _by_symbol("parameters", given, defaults).items():
             name = f"parameters[{symbol.name}]"
             try:
                 array = np.array(value, float)
@@ -104,15 +103,14 @@ class Problem:
         self.theta = np.concatenate([v.ravel() for v in values.values()]) if values else np.zeros(0)
 
     def _read_signals(self, inputs: Mapping[Any, Any], targets: Mapping[Any, Any]) -> None:
-        given = {lookup(key, self.system.inputs, "inputs"): value for key, value in inputs.items()}
+        given = _by_symbol("inputs", inputs, self.system.inputs)
         signals = []
         for number, symbol in enumerate(self.system.inputs):
             if symbol not in given:
                 raise invalid(f"inputs[{symbol.name}]", "given", "nothing")
             places = None if self.system.single else self.system.width(number)
             signals.append(Signal(f"inputs[{symbol.name}]", given[symbol], places, False, self.grid))
-        declared = [symbol for symbol, _ in self.bound.targets]
-        wanted = {lookup(key, declared, "targets"): value for key, value in targets.items()}
+        wanted = _by_symbol("targets", targets, [symbol for symbol, _ in self.bound.targets])
         aims = []
         for symbol, number in self.bound.targets:
             if symbol not in wanted:
@@ -151,9 +149,9 @@ class Problem:
         return [(k, min(length, self.grid.steps - k)) for k in range(0, self.grid.steps, length)]
 
     @property
-    def sparse(self) -> bool:
-        """Whether Newton's matrix is kept on a sparse pattern."""
-        return not self.method.explicit and bool(_pattern(self.system)[0].size)
+    def pattern(self) -> np.ndarray:
+        """The sparse pattern of Newton's matrix, empty for a dense one."""
+        return np.zeros(0, np.int64) if self.method.explicit else _pattern(self.system)[0]
 
     def env(
         self, first: int, count: int, theta: np.ndarray | None = None, labels: str = "method", dense: bool = False
@@ -182,7 +180,9 @@ class Problem:
         if (labels, dense) in self._tables:
             return self._tables[labels, dense]
         terms = [term.places for term in (*self.system.terms, *self.bound.terms)]
-        pattern, slots, offsets = (np.zeros(0, np.int64),)*3 if dense or not self.sparse else _pattern(self.system)
+        nothing = np.zeros(0, np.int64)
+        sparse = not dense and self.pattern.size
+        pattern, slots, offsets = _pattern(self.system) if sparse else (nothing, nothing, nothing)
         signals = np.zeros((len(self.inputs.signals) + len(self.targets.signals), 4), np.int64)
         layout = np.zeros((len(terms), 4), np.int64)
         at = HEADER + self.theta_layout.size + signals.size + layout.size
@@ -234,6 +234,19 @@ class Problem:
         """The blocks in the order in which they are passed."""
         blocks = self.blocks(width)
         return iter(blocks[::-1] if backwards else blocks)
+
+
+def _by_symbol(argument: str, given: Any, declared: Any) -> dict[sp.Symbol, Any]:
+    """Values by symbol, whether they were given by symbol or by name."""
+    if not isinstance(given, Mapping):
+        raise invalid(argument, "a mapping of Symbols or names to values", type(given).__name__)
+    found: dict[sp.Symbol, Any] = {}
+    for key, value in given.items():
+        symbol = lookup(key, declared, argument)
+        if symbol in found:
+            raise invalid(f"{argument}[{symbol.name}]", "given once", "both by Symbol and by name")
+        found[symbol] = value
+    return found
 
 
 def bind(system: Definition, costs: tuple[Cost, ...]) -> BoundCosts:

@@ -27,8 +27,9 @@ def initial_momenta(env: Environment, q: ndarray, v: ndarray, p: ndarray) -> Non
 
 @entry
 def mass_matrix(env: Environment, q: ndarray, v: ndarray, M: ndarray) -> None:
-    """L_vv of sample 0 at label 0, flat."""
-    hessian(env, 0, 0, env.signals[0], q, v, 0.0, 0.0, 0.0, 1.0, M)
+    """L_vv of every sample at label 0, flat or on the sparse pattern."""
+    for b in range(q.shape[0]):
+        hessian(env, b, 0, env.signals[0], q[b], v[b], 0.0, 0.0, 0.0, 1.0, M[b])
 
 
 @entry
@@ -93,12 +94,18 @@ _REGULAR = "the Lagrangian must be regular: its mass matrix L_vv must be inverti
 def check_regular(problem: Problem, env: Environment, q: ndarray, v: ndarray) -> None:
     """Refuse a Lagrangian whose mass matrix L_vv is singular at the start."""
     size = problem.system.size
-    if not problem.sparse:
-        M = np.zeros(size*size)
-        problem.run("mass_matrix", env, q[0], v[0], M)
-        singular = np.linalg.svd(M.reshape(size, size), compute_uv=False)
-        if not singular[-1] > 1e-14*singular[0]:
-            raise ValueError(f"{_REGULAR}its singular values at the start reach down to {singular[-1]:.1e}")
+    pattern = problem.pattern
+    M = np.zeros((len(q), pattern[1] if pattern.size else size*size))
+    problem.run("mass_matrix", env, q, v, M)
+    if pattern.size:  # a row without an entry; a vanishing pivot further on is Newton's to report
+        rows = np.maximum.reduceat(np.abs(M).min(0), pattern[2 : size + 2])
+        for row in np.flatnonzero(rows == 0.0):
+            name = problem.coordinate_name(int(pattern[-size:][row]))
+            raise ValueError(f"{_REGULAR}{name} has no kinetic energy")
+        return
+    singular = np.linalg.svd(M.reshape(-1, size, size), compute_uv=False)
+    for b in np.flatnonzero(~(singular[:, -1] > 1e-14*singular[:, 0])):
+        raise ValueError(f"{_REGULAR}its singular values at the start of sample {b} reach {singular[b, -1]:.1e}")
 
 
 def explicit_masses(problem: Problem, env: Environment, q: ndarray, stability: str) -> ndarray:

@@ -15,7 +15,6 @@ The inertia of the Hessian at the solution is the Morse index.
 from __future__ import annotations
 
 import os
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +26,7 @@ from ..compiler import cache
 from ..compiler.contract import Environment
 from ..compiler.emission import module_text
 from ..compiler.kernel import entry, kernels_of
-from ..errors import AccuracyWarning, ConvergenceError, invalid
+from ..errors import ConvergenceError, invalid
 from ..methods.verlet import new_work, prepare
 from ..methods.verlet_action import interval, interval_action, interval_hessian
 from . import elimination
@@ -317,7 +316,7 @@ class TwoPoint:
                 f"the Hessian of the action is singular at the path of sample {b} (smallest pivot {smallest:.1e}): its "
                 "end is conjugate to its start, the path is not isolated; change the duration or the ends"
             )
-        elif not here.size <= 1e-8*max(here.scale, 1e-300):
+        elif not here.size <= 1e-8*max(here.scale, 1e-6*largest*float(np.abs(q).max()), 1e-300):
             message = f"the path of sample {b} leaves a residual of {here.size:.1e}; try more steps or another guess"
         return Solution(q, p, here.size, int(index), message)
 
@@ -392,9 +391,6 @@ def as_trajectory(problem: Problem, batch: int | None, found: list[Solution]) ->
     good = np.array([answer.success for answer in found])
     q, p = (np.stack([getattr(answer, name) for answer in found]) for name in "qp")
     q[~good], p[~good] = np.nan, np.nan
-    for answer in found:
-        if answer.success and answer.residual > 1e-9*max(np.abs(answer.p).max(), 1e-300):
-            warnings.warn(f"a two-point path leaves a residual of {answer.residual:.1e}", AccuracyWarning, stacklevel=4)
     index, residual = (np.array([getattr(answer, name) for answer in found]) for name in ("index", "residual"))
     message = judge([answer.message for answer in found], "return")
     rest = np.zeros_like(q[:, 0])

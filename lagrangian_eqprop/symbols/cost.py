@@ -23,7 +23,8 @@ class Cost:
         In coordinates, targets, the time, and parameters of the cost or of the system. The logarithm of a
         sum of exponentials (a softmax over several coordinates) is computed with its maximum subtracted.
     targets : sequence of Symbol
-        Quantities the outcome is compared with, given with each call.
+        Quantities the outcome is compared with, given with each call. Those of a terminal cost have no time
+        axis: a number, or one value a sample.
     on, at : as for Term
         Local coordinates and the places of a network where the cost applies; places are summed. Without
         them the expression is in the system's own coordinates.
@@ -50,7 +51,11 @@ class Cost:
             raise invalid("when", "'path' or 'end'", repr(when))
         if (on is None) != (at is None):
             raise invalid("at", "given together with on", "one of the two")
-        parameters = dict(parameters or {})
+        parameters = {} if parameters is None else parameters
+        if not isinstance(parameters, Mapping):
+            raise invalid("parameters of the cost", "a mapping of Symbols to default values", type(parameters).__name__)
+        if not isinstance(targets, (list, tuple)):
+            raise invalid("targets of the cost", "a list of Symbols", repr(targets))
         check_names({"targets of the cost": targets, "parameters of the cost": parameters})
         self.expression = expression
         self.targets = tuple(targets)

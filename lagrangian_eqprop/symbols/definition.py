@@ -51,7 +51,12 @@ class Definition:
         name: str = "system",
     ) -> None:
         self.name = str(name)
-        parameters = dict(parameters or {})
+        parameters = {} if parameters is None else parameters
+        if not isinstance(parameters, Mapping):
+            raise invalid("parameters", "a mapping of Symbols to default values", type(parameters).__name__)
+        for argument, value in (("coordinates", coordinates), ("inputs", inputs)):
+            if value is not None and not isinstance(value, (list, tuple)):
+                raise invalid(argument, "a list", repr(value))
         check_names({"parameters": parameters, "inputs": inputs})
         self.parameters: dict[sp.Symbol, np.ndarray] = {s: _default(s, v) for s, v in parameters.items()}
         self.inputs: tuple[sp.Symbol, ...] = tuple(inputs)

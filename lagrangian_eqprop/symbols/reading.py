@@ -128,6 +128,8 @@ class Reader:
             c = c.reversed
         if type(c) in _RELATIONS:
             return graph.call(_RELATIONS[type(c)], self.read(c.lhs), self.read(c.rhs))
+        if isinstance(c, sp.Ne):
+            return graph.call("negation", self._condition(sp.Eq(*c.args, evaluate=False)))
         if isinstance(c, sp.Eq):
             return graph.call("equal", self.read(c.lhs), self.read(c.rhs))
         if isinstance(c, (sp.And, sp.Or)):
