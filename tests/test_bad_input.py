@@ -238,8 +238,8 @@ def test_a_singular_mass_of_any_sample_is_found():
     mass, v = sp.symbols("mass v")
     x = sp.Function("x")(sp.Symbol("t"))
     system = lep.System(mass*x.diff()**2/2 + v*x*x.diff(), coordinates=[x], parameters={mass: 1.0, v: 0.1})
+    values = {mass: [1.0, 0.0]}
     with pytest.raises(ValueError, match="regular.* sample 1 "):
-        values = {mass: [1.0, 0.0]}
         system.trajectory(lep.Initial([1.0], [1.0]), lep.Grid(4, step=0.1), parameters=values, compiled=False)
     n = 100
     masses = np.ones(n)
