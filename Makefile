@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 WORKERS ?= 2
+BENCH ?=
 
 VENV := .venv
 RUN := $(VENV)/bin/python
@@ -9,7 +10,7 @@ PIP := $(RUN) -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test quick lint types clean
+.PHONY: help demo test quick lint types bench clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
@@ -35,6 +36,14 @@ $(VENV)/tests: $(VENV)/made
 	@$(PIP) --editable ".[demos,test]"
 	@touch $@ $(VENV)/demos
 
+# A peer that has no package for this machine must not keep the others away.
+$(VENV)/bench: $(VENV)/made
+	@echo "installing lagrangian_eqprop with the extra: bench"
+	@$(PIP) --editable ".[bench]" || \
+		{ echo "not every peer can be installed here; those that are missing are left out" >&2; \
+		  $(PIP) --editable . && for peer in jax diffrax heyoka; do $(PIP) "$$peer" || true; done; }
+	@touch $@
+
 demo: $(VENV)/demos  ## train a network of oscillators on handwritten digits
 	$(RUN) -m lagrangian_eqprop demo digits
 
@@ -49,6 +58,9 @@ lint: $(VENV)/tests  ## ruff
 
 types: $(VENV)/tests  ## mypy
 	$(RUN) -m mypy
+
+bench: $(VENV)/bench  ## compare with jax, diffrax, heyoka, scipy and C; writes benchmarks/results/
+	$(RUN) -m benchmarks $(BENCH)
 
 clean:  ## remove the environment, the builds and the tools' caches
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

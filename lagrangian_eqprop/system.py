@@ -36,7 +36,8 @@ class System(Definition):
     def trajectory(
         self, boundary: Initial | Ends, grid: Grid, *, inputs: Any = None, parameters: Any = None, cost: Any = None,
         targets: Any = None, nudge: float = 0.0, save: Any = "all", method: str | None = None, compiled: bool = True,
-        stability: str = "check", on_failure: str = "raise", progress: bool = False,
+        stability: str = "check", on_failure: str = "raise", progress: bool = False, dtype: Any = float,
+        threads: int | None = None,
     ) -> Any:  # fmt: skip
         """The trajectory that is stationary in the discrete action.
 
@@ -65,6 +66,8 @@ class System(Definition):
             What happens where a sample fails; nan is returned for it.
         progress : bool
             Show a bar.
+        dtype, threads
+            As for :meth:`gradient`, for a free path from initial data.
 
         Returns
         -------
@@ -79,13 +82,15 @@ class System(Definition):
         """
         return trajectory(
             self, boundary, grid, cost=cost, nudge=nudge, save=save, stability=stability, on_failure=on_failure,
-            progress=progress, inputs=inputs, parameters=parameters, targets=targets, method=method, compiled=compiled,
+            progress=progress, dtype=dtype, threads=threads, inputs=inputs, parameters=parameters, targets=targets,
+            method=method, compiled=compiled,
         )  # fmt: skip
 
     def gradient(
         self, boundary: Initial | Ends, grid: Grid, cost: Any, *, targets: Any = None, inputs: Any = None,
         parameters: Any = None, estimator: Any = None, save: Any = None, method: str | None = None,
         compiled: bool = True, stability: str = "check", on_failure: str = "raise", progress: bool = False,
+        retrace: str | None = None, dtype: Any = float, threads: int | None = None,
     ) -> Any:  # fmt: skip
         """The loss and its gradient by equilibrium propagation.
 
@@ -97,6 +102,14 @@ class System(Definition):
             How the derivative with respect to the nudge is taken; Exact by default.
         save : "all", "last" or int, optional
             Keep the free and the nudged trajectory in the result.
+        retrace : "store" or "integrate", optional
+            How the echo of Exact goes back in a system small enough to be unrolled: it reads stored states, or
+            integrates backwards in memory that does not grow with the steps. By default it stores where a block of
+            samples fits the cache.
+        dtype : "float64" or "float32"
+            Of Exact in such a system; results are float64 all the same.
+        threads : int, optional
+            Over blocks of samples, one by default; results do not depend on it.
 
         Other parameters are those of :meth:`trajectory`.
 
@@ -113,7 +126,7 @@ class System(Definition):
         return gradient(
             self, boundary, grid, cost, estimator=estimator, save=save,
             on_failure=on_failure, stability=stability, progress=progress, targets=targets, inputs=inputs,
-            parameters=parameters, method=method, compiled=compiled,
+            parameters=parameters, method=method, compiled=compiled, retrace=retrace, dtype=dtype, threads=threads,
         )  # fmt: skip
 
     def fit(self, boundary: Initial | Ends, grid: Grid, cost: Any, **options: Any) -> Any:

@@ -35,6 +35,23 @@ LABELS, SLOTS, PATTERN = range(HEADER)
 CLOCK = 2  # entries of the signals before the weights
 
 
+class Layout(NamedTuple):
+    """Where the layouts stand in the table: a module knows how many there are, not how large anything is."""
+
+    parameters: int
+    inputs: int
+    targets: int
+    terms: int
+
+    def of(self, kind: str, index: int) -> int:
+        inputs = HEADER + 3*self.parameters
+        targets = inputs + 4*self.inputs
+        terms = targets + 4*self.targets
+        costs = terms + 4*self.terms
+        start = {"p": HEADER, "u": inputs, "y": targets, "term": terms, "cost": costs}[kind]
+        return start + (3 if kind == "p" else 4)*index
+
+
 def lagrangian(env: Environment, b: int, j: int, t: float, q: ndarray, v: ndarray) -> Any:
     """L(q, v, t)."""
     raise RuntimeError("defined in the generated module")

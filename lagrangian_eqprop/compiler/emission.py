@@ -7,22 +7,45 @@ text are the library's own (q0, v0, p0, ...); the user's appear only in quoted c
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from fractions import Fraction
-from typing import Any
 
-from ..symbols.graph import Graph, Node, Number
+from ..symbols.graph import Graph, Node
 from ..symbols.terms import LocalTerm
-from .contract import CLOCK, HEADER, LABELS
+from .contract import CLOCK, LABELS, Layout
 from .kernel import text_of
 from .lowering import LoopFunction, Result
+from .writer import Writer
 
-_WIDTH = 100
 _ARRAYS = ("q", "v", "dq", "dv", "a")
 _NUMBERED = (*_ARRAYS, "p", "u", "y")
 _PRELUDE = '''
+@jit
+def spot(env, k, row, column, size):
+    """Where entry (row, column) of a matrix is kept; k is its number in the table of a sparse one."""
+    return env.table[k] if env.table[1] > 0 else row*size + column
+'''
+_COMPILED = '''from numba import njit
+
+from lagrangian_eqprop.compiler.straight import straight
+
+OPTIONS = {"nogil": True, "error_model": "numpy", "fastmath": {"contract", "nsz", "reassoc"}}
+
+
+def jit(function):
+    return njit(**OPTIONS)(function)
+
+
+def entry_jit(function):
+    return njit(cache=True, **OPTIONS)(function)
+'''
+_PLAIN = '''
+
+def jit(function):
+    return function
+
+
+entry_jit = straight = jit
+
 @jit
 def magnitude(x):
     return x if x.real >= 0 else -x
@@ -96,32 +119,6 @@ def either(x, y):
 @jit
 def negation(x):
     return not x
-
-
-@jit
-def spot(env, k, row, column, size):
-    """Where entry (row, column) of a matrix is kept; k is its number in the table of a sparse one."""
-    return env.table[k] if env.table[1] > 0 else row*size + column
-'''
-_COMPILED = '''from numba import njit
-
-OPTIONS = {"nogil": True, "error_model": "numpy", "fastmath": {"contract", "nsz", "reassoc"}}
-
-
-def jit(function):
-    return njit(**OPTIONS)(function)
-
-
-def entry_jit(function):
-    return njit(cache=True, **OPTIONS)(function)
-'''
-_PLAIN = '''
-
-def jit(function):
-    return function
-
-
-entry_jit = jit
 '''
 _HEADER = '''import numpy as np
 from numpy import (
@@ -135,7 +132,7 @@ def module_text(
     parameters: int = 0, inputs: int = 0, targets: int = 0, terms: int = 0,
 ) -> str:  # fmt: skip
     """The whole module: what it is, the derived functions, and the kernels that call them."""
-    layout = _Layout(parameters, inputs, targets, terms)
+    layout = Layout(parameters, inputs, targets, terms)
     decorator = _COMPILED if compiled else _PLAIN
     parts = [f'"""{title}"""\n\nfrom __future__ import annotations\n\n{_HEADER}{decorator}{_PRELUDE}']
     for function in functions:
@@ -150,25 +147,7 @@ def _quoted(text: object, limit: int = 160) -> str:
     return plain if len(plain) <= limit else plain[:limit] + "..."
 
 
-@dataclass(frozen=True)
-class _Layout:
-    """Where the layouts stand in the table: a module knows how many there are, not how large anything is."""
-
-    parameters: int
-    inputs: int
-    targets: int
-    terms: int
-
-    def of(self, kind: str, index: int) -> int:
-        inputs = HEADER + 3*self.parameters
-        targets = inputs + 4*self.inputs
-        terms = targets + 4*self.targets
-        costs = terms + 4*self.terms
-        start = {"p": HEADER, "u": inputs, "y": targets, "term": terms, "cost": costs}[kind]
-        return start + (3 if kind == "p" else 4)*index
-
-
-def _loop_function(function: LoopFunction, layout: _Layout) -> str:
+def _loop_function(function: LoopFunction, layout: Layout) -> str:
     """The straight-line functions of every term and the loop that calls them."""
     straight, body = [], []
     for number, (term, results) in enumerate(function.results):
@@ -197,7 +176,7 @@ def _name(kind: str, index: int) -> str:
 
 def _loop(
     function: LoopFunction, number: int, term: LocalTerm, results: Sequence[Result], name: str,
-    symbols: Sequence[tuple[str, int]], layout: _Layout,
+    symbols: Sequence[tuple[str, int]], layout: Layout,
 ) -> list[str]:  # fmt: skip
     """The loop over the places of one term."""
     kind, size = term.places.kind, term.size
@@ -233,7 +212,7 @@ def _loop(
     return [*lines, *("    " + line for line in loop)]
 
 
-def _offsets(kind: str, index: int, layout: _Layout) -> list[str]:
+def _offsets(kind: str, index: int, layout: Layout) -> list[str]:
     """Where the values of a parameter, input or target begin for this sample and label, and their stride."""
     if kind not in ("p", "u", "y"):
         return []
@@ -268,118 +247,8 @@ def _store(function: LoopFunction, result: Result, value: str, size: int) -> str
 
 
 def _straight_line(graph: Graph, name: str, arguments: Sequence[str], nodes: Sequence[Node]) -> str:
-    lines, values = _Writer(graph, nodes).write()
+    names = {symbol: _name(*symbol) for symbol in graph.symbols(nodes)}
+    lines, values = Writer(graph, nodes, names).write()
     returned = ", ".join(values) + ("," if len(values) == 1 else "")
     body = "".join(f"    {line}\n" for line in lines)
-    return f"@jit\ndef {name}({', '.join(arguments)}):\n{body}    return {returned}"
-
-
-class _Writer:
-    """Writes nodes as assignments: a node used once stands inside what uses it, others get a name."""
-
-    def __init__(self, graph: Graph, roots: Sequence[Node]) -> None:
-        self.graph, self.roots = graph, roots
-        self.lines: list[str] = []
-        self.text: dict[Node, str] = {}
-        self.powers: dict[tuple[Node, int], str] = {}
-        self.count = 0
-        self.uses: Counter[Node] = Counter(roots)
-
-    def write(self) -> tuple[list[str], list[str]]:
-        order = self.graph.reachable(self.roots)
-        for node in order:
-            self.uses.update(self.graph.arguments(node))
-        for node in order:
-            self.text[node] = self._render(node)
-        return self.lines, [self.text[root] for root in self.roots]
-
-    def _assign(self, text: str) -> str:
-        name = f"a{self.count}_"
-        self.count += 1
-        self.lines.append(f"{name} = {text}")
-        return name
-
-    def _render(self, node: Node) -> str:
-        head = self.graph.nodes[node]
-        if head[0] == "number":
-            return _literal(head[1])
-        if head[0] == "symbol":
-            return _name(head[1], head[2])
-        if head[0] == "sum":
-            text = self._sum(head[1], head[2])
-        elif head[0] == "product":
-            text = self._product(head[1])
-        elif head[0] == "power":
-            text = f"{self._atom(head[1])}**{self._atom(head[2])}"
-        elif head[0] == "logsumexp":
-            return self.text[head[1]]
-        else:
-            text = f"{head[0]}({', '.join(self.text[inner] for inner in head[1:])})"
-        if self.uses[node] > 1 or len(text) > _WIDTH:
-            return self._assign(text)
-        return text if text.endswith(")") and text.startswith(head[0] + "(") else f"({text})"
-
-    def _atom(self, node: Node) -> str:
-        return self.text[node]
-
-    def _sum(self, constant: Number, terms: Sequence[tuple[Node, Number]]) -> str:
-        pieces = []
-        for node, coefficient in terms:
-            factor = "" if abs(coefficient) == 1 else f"{_literal(abs(coefficient))}*"
-            pieces.append(("-" if coefficient < 0 else "+", factor + self._bare(node)))
-        if constant != 0:
-            pieces.append(("-" if constant < 0 else "+", _literal(abs(constant))))
-        pieces.sort(key=lambda piece: piece[0] == "-")  # start with a positive one where there is one
-        text = ("-" if pieces[0][0] == "-" else "") + pieces[0][1]
-        for sign, piece in pieces[1:]:
-            if len(text) > _WIDTH:
-                text = self._assign(text)
-            text += f" {sign} {piece}"
-        return text
-
-    def _bare(self, node: Node) -> str:
-        """A product inside a sum needs no parentheses."""
-        text = self.text[node]
-        if text.startswith("(") and self.graph.nodes[node][0] == "product":
-            return text[1:-1]
-        return text
-
-    def _product(self, factors: Sequence[tuple[Node, Number]]) -> str:
-        above = [self._power(node, exponent) for node, exponent in factors if exponent > 0]
-        below = [self._power(node, -exponent) for node, exponent in factors if exponent < 0]
-        text = "*".join(above) or "1.0"
-        if below:
-            text += f"/({'*'.join(below)})" if len(below) > 1 or "*" in below[0] else f"/{below[0]}"
-        return text
-
-    def _power(self, node: Node, exponent: Number) -> str:
-        """A positive power by multiplications and a square root, else by ``**``."""
-        base = self._atom(node)
-        twice = exponent * 2
-        if twice != int(twice) or exponent > 64:
-            return f"{base}**{_literal(exponent)}"
-        if exponent == 1:
-            return base
-        if not base.isidentifier():
-            base = self.text[node] = self._assign(base)
-        if twice % 2:
-            root = self._once(node, 1, lambda: f"sqrt({base})")
-            return root if twice == 1 else f"{root}*{self._power(node, int(exponent))}"
-        n = int(exponent)
-        if n == 2:
-            return self._once(node, 4, lambda: f"{base}*{base}")
-        half = self._power(node, n // 2)
-        return self._once(node, 2 * n, lambda: f"{half}*{half}" + (f"*{base}" if n % 2 else ""))
-
-    def _once(self, node: Node, twice: int, text: Callable[[], str]) -> str:
-        key = (node, twice)
-        if key not in self.powers:
-            self.powers[key] = self._assign(text())
-        return self.powers[key]
-
-
-def _literal(x: Any) -> str:
-    """A number as text that reads back as the nearest float."""
-    value = float(x) if isinstance(x, Fraction) else x
-    text = repr(float(value))
-    return f"({text})" if text.startswith("-") else text
+    return f"@straight\ndef {name}({', '.join(arguments)}):\n{body}    return {returned}"

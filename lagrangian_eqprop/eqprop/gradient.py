@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -13,19 +15,22 @@ from ..compiler.kernel import kernels_of
 from ..errors import ConvergenceError, invalid
 from ..grid import Grid
 from ..solvers import initial as stepping
-from ..solvers import nudges, record, start, twopoint
+from ..solvers import newton_band, newton_paths, newton_terms, nudges, record, start, twopoint
+from ..solvers.nodes import Nodes, fits
 from ..solvers.problem import Problem
 from ..solvers.record import Keeper
 from ..solvers.start import Start, without
+from ..solvers.unrolled import applies
 from ..symbols.cost import Cost
 from ..symbols.definition import Definition
 from ..symbols.graph import NONANALYTIC
 from . import adjoint, echo, ends
 from . import initial as initial_value
 from .estimators import Adjoint, Centered, Estimator, Exact, Holomorphic, OneSided
+from .exact import exact
 from .result import Gradient, InitialGradient
 
-_STEPPING = (start, stepping, record, nudges, twopoint)
+_STEPPING = (start, stepping, record, nudges, twopoint, newton_band, newton_terms, newton_paths)
 _ALL = (*_STEPPING, echo, adjoint, initial_value, ends)
 _ESTIMATORS = (OneSided, Centered, Holomorphic, Exact, Adjoint)
 
@@ -41,9 +46,14 @@ def cost_list(cost: Cost | Sequence[Cost] | None) -> tuple[Cost, ...]:
     return tuple(cost)
 
 
+@functools.cache
+def _kernels_of(parts: tuple[ModuleType, ...]) -> tuple[Callable, ...]:
+    return tuple(function for part in parts for function in kernels_of(part))
+
+
 def kernels_for(costs: Sequence[Cost]) -> tuple[Callable, ...]:
     """The kernels of a module: those for trajectories, and with a cost those for gradients."""
-    return tuple(function for part in (_ALL if costs else _STEPPING) for function in kernels_of(part))
+    return _kernels_of(_ALL if costs else _STEPPING)
 
 
 def problem_of(system: Definition, grid: Grid, cost: Any, options: dict[str, Any]) -> Problem:
@@ -54,7 +64,8 @@ def problem_of(system: Definition, grid: Grid, cost: Any, options: dict[str, Any
 
 def gradient(
     system: Definition, boundary: Initial | Ends, grid: Grid, cost: Any, *, estimator: Estimator | None = None,
-    save: Any = None, on_failure: str = "raise", stability: str = "check", progress: bool = False, **options: Any,
+    save: Any = None, on_failure: str = "raise", stability: str = "check", progress: bool = False,
+    retrace: str | None = None, dtype: Any = float, threads: int | None = None, **options: Any,
 ) -> Gradient:  # fmt: skip
     """See :meth:`lagrangian_eqprop.System.gradient`."""
     check_on_failure(on_failure)
@@ -64,6 +75,7 @@ def gradient(
         raise invalid("estimator", f"an instance of {names}", repr(estimator))
     if not cost_list(cost):
         raise invalid("cost", "a lep.Cost or a non-empty list of them", repr(cost))
+    check_choices(retrace, dtype, threads)
     problem = problem_of(system, grid, cost, options)
     if isinstance(estimator, Holomorphic):
         check_analytic(problem)
@@ -71,12 +83,23 @@ def gradient(
         return ends.gradient(problem, boundary, estimator, save, on_failure)
     if not isinstance(boundary, Initial):
         raise invalid("boundary", "lep.Initial or lep.Ends", type(boundary).__name__)
-    return _initial(problem, boundary, estimator, save, on_failure, stability, progress)
+    return _initial(
+        problem, boundary, estimator, save, on_failure, stability, progress, retrace, dtype, threads
+    )  # fmt: skip
 
 
 def check_on_failure(on_failure: str) -> None:
     if on_failure not in ("raise", "return"):
         raise invalid("on_failure", "'raise' or 'return'", repr(on_failure))
+
+
+def check_choices(retrace: str | None, dtype: Any, threads: int | None) -> None:
+    if retrace not in (None, "store", "integrate"):
+        raise invalid("retrace", "'store', 'integrate' or None", repr(retrace))
+    if dtype not in (float, np.float64, np.float32, "float64", "float32"):
+        raise invalid("dtype", "'float64' or 'float32'", repr(dtype))
+    if threads is not None and (not isinstance(threads, (int, np.integer)) or threads < 1):
+        raise invalid("threads", "a positive integer or None", repr(threads))
 
 
 def check_analytic(problem: Problem) -> None:
@@ -89,40 +112,59 @@ def check_analytic(problem: Problem) -> None:
             )
 
 
+def _looped(
+    problem: Problem, begin: Start, estimator: Estimator, keeper: Keeper | None, ticks: Any
+) -> tuple[initial_value.FreeRun, Any]:  # fmt: skip
+    """The free run and the estimate by loops over places; once more without the samples that failed."""
+    store = isinstance(estimator, Adjoint)
+    free = initial_value.free_run(problem, begin, store, (keeper,) if keeper else (), ticks)
+    parts = None
+    clean = free.failures.good.all()  # a sample that failed has left its mark on the sums over samples
+    while free.failures.good.any():
+        if not clean:
+            free = initial_value.free_run(problem, without(begin, free.failures), store)
+        before = free.failures.good.sum()
+        parts = initial_value.estimate(problem, free, estimator, ticks)
+        clean = free.failures.good.sum() == before
+        if clean:
+            break
+        parts = None
+    return free, parts
+
+
 def _initial(
     problem: Problem, boundary: Initial, estimator: Estimator, save: Any, on_failure: str, stability: str,
-    progress: bool,
+    progress: bool, retrace: str | None, dtype: Any, threads: int | None,
 ) -> Gradient:  # fmt: skip
     from ..progress import bar
 
-    begin = Start(problem, boundary, stability)
+    fast = isinstance(estimator, Exact) and save is None and applies(problem)
+    begin = Start(problem, boundary, "later" if fast and stability == "check" else stability)
     samples = begin.batch or 1
     keeper = Keeper(problem, begin.batch, save) if save is not None else None
     with bar(progress, 2*problem.grid.steps, "steps") as ticks:
-        store = isinstance(estimator, Adjoint)
-        free = initial_value.free_run(problem, begin, store, (keeper,) if keeper else (), ticks)
-        parts = None
-        clean = free.failures.good.all()  # a sample that failed has left its mark on the sums over samples
-        while free.failures.good.any():
-            if not clean:
-                free = initial_value.free_run(problem, without(begin, free.failures), store)
-            before = free.failures.good.sum()
-            parts = initial_value.estimate(problem, free, estimator, ticks)
-            clean = free.failures.good.sum() == before
-            if clean:
-                break
-            parts = None
-    good = free.failures.good
-    message = free.failures.message(problem.grid)
+        if fast:
+            parts, losses, failures = exact(problem, begin, stability, retrace, ticks, dtype=dtype, threads=threads)
+            explicit, free = np.zeros_like(problem.theta), None
+        else:
+            free, parts = _looped(problem, begin, estimator, keeper, ticks)
+            losses, failures, explicit = free.losses, free.failures, free.explicit
+    good = failures.good
+    message = failures.message(problem.grid)
     if not good.all() and (on_failure == "raise" or not good.any()):
         raise ConvergenceError(message)
     assert parts is not None
     gq, gv = parts.dq.copy(), np.zeros_like(begin.q)
     pull = np.zeros_like(problem.theta)
-    env = problem.env(0, 1, labels="nodes")
     gq_at_v = gq.copy()
-    problem.run("chain", env, begin.q, begin.v, parts.dp, gq_at_v, gv, pull, good)
-    total = parts.g + free.explicit
+    if fits(problem, samples):
+        gp = np.where(good[:, None], parts.dp, 0.0)
+        found = Nodes(problem, np.zeros(1, int)).chain(begin.q[:, None], begin.v[:, None], gp[:, None])
+        gq_at_v, gv, pull = gq + found[0][:, 0], found[1][:, 0], found[2]
+    else:
+        env = problem.env(0, 1, labels="nodes")
+        problem.run("chain", env, begin.q, begin.v, parts.dp, gq_at_v, gv, pull, good)
+    total = parts.g + explicit
     if boundary.v is not None:
         total = total + pull
         gq = gq_at_v
@@ -140,10 +182,10 @@ def _initial(
 
     other = boundary.v if boundary.v is not None else boundary.p
     assert other is not None
-    losses = free.losses if batched else free.losses[0]
-    path, nudged = _saved(problem, estimator, save, keeper, free)
+    shown = losses if batched else losses[0]
+    path, nudged = (None, None) if free is None else _saved(problem, estimator, save, keeper, free)
     return Gradient(
-        loss=float(np.nanmean(free.losses)), losses=losses, parameters=problem.shaped(total, begin.batch, count),
+        loss=float(np.nanmean(losses)), losses=shown, parameters=problem.shaped(total, begin.batch, count),
         success=good if batched else bool(good[0]), message=message, error=parts.error,
         initial=InitialGradient(fold(gq, boundary.q), fold(gv, other), fold(parts.dp, other)), path=path, nudged=nudged,
     )  # fmt: skip

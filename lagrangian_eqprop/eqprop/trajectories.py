@@ -11,22 +11,25 @@ from ..errors import ConvergenceError, invalid
 from ..grid import Grid
 from ..progress import bar
 from ..solvers import twopoint
+from ..solvers.forward import forward
 from ..solvers.initial import integrate
 from ..solvers.problem import bind
 from ..solvers.record import Keeper
 from ..solvers.start import Start
+from ..solvers.unrolled import applies
 from ..symbols.definition import Definition, lookup
 from ..trajectory import Trajectory
 from . import initial as initial_value
-from .gradient import check_on_failure, cost_list, nudged_initial, problem_of
+from .gradient import check_choices, check_on_failure, cost_list, nudged_initial, problem_of
 
 
 def trajectory(
     system: Definition, boundary: Initial | Ends, grid: Grid, *, cost: Any, nudge: float, save: Any, stability: str,
-    on_failure: str, progress: bool, **options: Any,
+    on_failure: str, progress: bool, dtype: Any, threads: int | None, **options: Any,
 ) -> Trajectory:  # fmt: skip
     """See :meth:`lagrangian_eqprop.System.trajectory`."""
     check_on_failure(on_failure)
+    check_choices(None, dtype, threads)
     if not isinstance(nudge, (int, float, np.integer, np.floating)) or not np.isfinite(nudge):
         raise invalid("nudge", "a finite real number", repr(nudge))
     if nudge and not cost_list(cost):
@@ -42,12 +45,19 @@ def trajectory(
             return twopoint.trajectory(problem, boundary, on_failure, float(nudge), ticks)
     if not isinstance(boundary, Initial):
         raise invalid("boundary", "lep.Initial or lep.Ends", type(boundary).__name__)
-    start = Start(problem, boundary, stability)
+    unrolled = not nudge and applies(problem)
+    start = Start(problem, boundary, "later" if unrolled and stability == "check" else stability)
     with bar(progress, grid.steps, "steps") as ticks:
         if nudge:
             free = initial_value.free_run(problem, start, False, (), ticks)
             failures = free.failures
             found = nudged_initial(problem, free, float(nudge), save) if failures.good.any() else None
+        elif unrolled:
+            keeper = Keeper(problem, start.batch, save)
+            keeper.q, keeper.p, failures = forward(
+                problem, start, keeper.kept, stability, ticks, dtype=dtype, threads=threads
+            )  # fmt: skip
+            found = keeper.trajectory(start, failures) if failures.good.any() else None
         else:
             keeper = Keeper(problem, start.batch, save)
             q, p, guess = start.q.copy(), start.p.copy(), start.v.copy()

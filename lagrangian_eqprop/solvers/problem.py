@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import ModuleType
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 import sympy as sp
 
 from ..boundary import check_width
-from ..compiler.build import Build, build
+from ..compiler.build import build
 from ..compiler.contract import CLOCK, HEADER, LABELS, Environment
 from ..errors import invalid
 from ..grid import Grid
@@ -66,15 +67,19 @@ class Problem:
         self.bound = bind(system, self.costs)
         self.method: Method = choose(system, method)
         self.compiled = compiled
-        self.built: Build = build(
-            system, self.bound.terms, self.bound.digest, self.method.name,
-            (*self.method.kernels, *kernels), self.method.explicit, len(self.bound.parameters),
-            len(self.bound.targets), compiled,
-        )  # fmt: skip
-        self.module: ModuleType = self.built.module
+        self._kernels = kernels
         self._read_parameters({} if parameters is None else parameters)
         self._read_signals({} if inputs is None else inputs, {} if targets is None else targets)
         self._tables: dict[tuple[str, bool], np.ndarray] = {}
+
+    @functools.cached_property
+    def module(self) -> ModuleType:
+        """The module of loops over places, built when it is first needed."""
+        return build(
+            self.system, self.bound.terms, self.bound.digest, self.method.name,
+            (*self.method.kernels, *self._kernels), self.method.explicit, len(self.bound.parameters),
+            len(self.bound.targets), self.compiled,
+        ).module  # fmt: skip
 
     # ------------------------------------------------------------------ values
     def _read_parameters(self, given: Mapping[Any, Any]) -> None:

@@ -16,9 +16,12 @@ from ..methods.verlet import new_work, node_velocity, prepare
 from ..methods.verlet_action import interval_action
 from ..trajectory import Trajectory
 from .failures import Failures
+from .forward import all_nodes
 from .initial import Observer, integrate
+from .nodes import Nodes, chunk, fits, path_action
 from .problem import Problem
 from .start import Start
+from .unrolled import applies
 
 
 @entry
@@ -47,6 +50,13 @@ def actions(env: Environment, nodes_q: ndarray, total: ndarray) -> None:
         prepare(env, b, nodes_q[b, 0], nodes_q[b, 0], work)
         for k in range(nodes_q.shape[1] - 1):
             total[b] += interval_action(env, b, k, nodes_q[b, k], nodes_q[b, k + 1], work)
+
+
+def guess_of(q: ndarray, kept: ndarray, problem: Problem, v_start: ndarray) -> ndarray:
+    """First guesses of the velocities at kept nodes: differences of positions where neighbours were kept."""
+    if len(kept) < 2 or (np.diff(kept) > 1).any():
+        return np.broadcast_to(v_start[:, None], q.shape)
+    return np.gradient(q, problem.grid.step, axis=1)
 
 
 class Keeper:
@@ -81,6 +91,9 @@ class Keeper:
 
         def again(observe: Observer) -> None:
             """Step once more, for what the kept nodes do not tell."""
+            if applies(self.problem):
+                all_nodes(self.problem, start, observe)
+                return
             repeated = Failures(len(start.q))
             repeated.step[:] = failures.step
             q, p = start.q.copy(), start.p.copy()
@@ -109,6 +122,17 @@ def make_trajectory(
     def nodes() -> tuple[ndarray, ndarray]:
         v, energy = np.zeros_like(q), np.zeros(q.shape[:2], q.dtype)
         v[:, 0] = v_start
+        if fits(problem, len(q)):
+            length = chunk(problem, len(q))
+            for low in range(0, len(kept), length):
+                part = slice(low, low + length)
+                here = Nodes(problem, kept[part])
+                if problem.method.explicit:
+                    v[:, part] = p[:, part]/here.mass_diagonal(q[:, part], v[:, part])
+                else:
+                    v[:, part] = here.velocity(q[:, part], p[:, part], guess_of(q, kept, problem, v_start)[:, part])
+                energy[:, part] = (p[:, part]*v[:, part]).sum(-1) - here.lagrangian(q[:, part], v[:, part])
+            return squeeze(v), squeeze(energy)
         low = 0
         while low < len(kept):  # blocks of nodes that lie side by side
             high = low + 1
@@ -128,6 +152,12 @@ def make_trajectory(
         total = np.zeros(len(q), q.dtype)
 
         def add(first: int, nodes_q: ndarray, nodes_p: ndarray) -> None:
+            if fits(problem, len(q)):
+                length = chunk(problem, len(q))
+                for low in range(0, nodes_q.shape[1] - 1, length):
+                    part = nodes_q[:, low : low + length + 1]
+                    total[:] += path_action(problem, part, first + low + np.arange(part.shape[1]))
+                return
             problem.run("actions", problem.env(first, nodes_q.shape[1] - 1), nodes_q, total)
 
         if len(kept) == steps + 1:

@@ -77,6 +77,18 @@ class Signal:
         return self.array[:, first : first + count]
 
 
+    def sampled(self, nodes: np.ndarray, labels: str) -> np.ndarray:
+        """Its values at some nodes, or at the middles that follow them."""
+        if self.function is not None and not self.terminal:
+            times = self.grid.start + (nodes + (0.5 if labels == "middles" else 0.0))*self.grid.step
+            return self._axes(self._call(times), len(nodes))
+        if self.array.shape[1] == 1:
+            return self.array
+        if labels == "middles":
+            return 0.5*(self.array[:, nodes] + self.array[:, nodes + 1])
+        return self.array[:, nodes]
+
+
 class Signals:
     """All inputs, or all targets, of a problem."""
 

@@ -15,6 +15,7 @@ from ..methods.common import copy, node_momentum
 from ..methods.stability import largest_stiffness
 from ..methods.verlet import new_work, prepare
 from .failures import Failures
+from .nodes import Nodes, fits
 from .problem import Problem
 
 
@@ -66,26 +67,48 @@ class Start:
             return np.array(np.broadcast_to(state, (samples, size)))
 
         self.q = spread(boundary.q)
-        env = problem.env(0, 1, labels="nodes")
-        if stability not in ("check", "ignore"):
+        if stability not in ("check", "ignore", "later"):
             raise invalid("stability", "'check' or 'ignore'", repr(stability))
         given_v = boundary.v is not None
         self.v = spread(boundary.v) if boundary.v is not None else np.zeros((samples, size))
         self.p = spread(boundary.p) if boundary.p is not None else np.zeros((samples, size))
+        nodes = Nodes(problem, np.zeros(1, int)) if fits(problem, samples) else None
         if problem.method.explicit:
-            m = explicit_masses(problem, env, self.q, stability)
+            m = self._masses(problem, nodes)
+            if stability == "check":
+                check_stability(problem, self, None, stability)
             self.p, self.v = (m*self.v, self.v) if given_v else (self.p, self.p/m)
             return
-        check_regular(problem, env, self.q, self.v)
-        if given_v:
-            problem.run("initial_momenta", env, self.q, self.v, self.p)
-            return
-        v = self.v[:, None].copy()
-        problem.run("velocities", env, self.q[:, None], self.p[:, None], v, np.zeros((samples, 1)))
-        if not np.isfinite(v).all():
+        if nodes is not None:
+            q, v = self.q[:, None], self.v[:, None]
+            check_masses(problem, nodes.mass(q, v)[:, 0])
+            if given_v:
+                self.p = nodes.momentum(q, v)[:, 0]
+                return
+            self.v = nodes.velocity(q, self.p[:, None], v)[:, 0]
+        else:
+            env = problem.env(0, 1, labels="nodes")
+            check_regular(problem, env, self.q, self.v)
+            if given_v:
+                problem.run("initial_momenta", env, self.q, self.v, self.p)
+                return
+            v = self.v[:, None].copy()
+            problem.run("velocities", env, self.q[:, None], self.p[:, None], v, np.zeros((samples, 1)))
+            self.v = v[:, 0]
+        if not np.isfinite(self.v).all():
             text = "p = L_v(q, v) has no solution near v = 0 for the initial momentum; give v instead of p"
             raise ConvergenceError(text)
-        self.v = v[:, 0]
+
+    def _masses(self, problem: Problem, nodes: Nodes | None) -> ndarray:
+        """The constant masses of every sample, for an explicit method."""
+        if nodes is not None:
+            m = nodes.mass_diagonal(self.q[:, None], self.v[:, None])[:, 0]
+        else:
+            m = np.zeros_like(self.q)
+            problem.run("masses", problem.env(0, 1, labels="nodes"), self.q, m)
+        for index in np.flatnonzero(~((m != 0) & np.isfinite(m)).all(0)):
+            raise ValueError(f"{_REGULAR}{problem.coordinate_name(int(index))} has no kinetic energy")
+        return m
 
 
 _REGULAR = "the Lagrangian must be regular: its mass matrix L_vv must be invertible; "
@@ -103,34 +126,40 @@ def check_regular(problem: Problem, env: Environment, q: ndarray, v: ndarray) ->
             name = problem.coordinate_name(int(pattern[-size:][row]))
             raise ValueError(f"{_REGULAR}{name} has no kinetic energy")
         return
-    singular = np.linalg.svd(M.reshape(-1, size, size), compute_uv=False)
+    check_masses(problem, M.reshape(-1, size, size))
+
+
+def check_masses(problem: Problem, M: ndarray) -> None:
+    """Refuse a singular mass matrix of any sample."""
+    for index in np.flatnonzero((np.abs(M).max(2) == 0).any(0)) if M.shape[1] > 1 else ():
+        raise ValueError(f"{_REGULAR}{problem.coordinate_name(int(index))} has no kinetic energy")
+    singular = np.linalg.svd(M, compute_uv=False)
     for b in np.flatnonzero(~(singular[:, -1] > 1e-14*singular[:, 0])):
         raise ValueError(f"{_REGULAR}its singular values at the start of sample {b} reach {singular[b, -1]:.1e}")
 
 
-def explicit_masses(problem: Problem, env: Environment, q: ndarray, stability: str) -> ndarray:
-    """The masses of every sample; with ``stability="check"`` a step that is too large is refused before the first.
+def check_stability(problem: Problem, start: Start, bounds: ndarray | None, stability: str) -> None:
+    """Refuse a step of an explicit method that is too large at the start.
 
-    A path beyond the limit may stay finite and wrong, so that waiting for nan would be no guard.
+    A path beyond the limit may stay finite and wrong, so that waiting for nan would be no guard. ``bounds`` on the
+    largest eigenvalue of M^-1 V'', where they are known, spare the search for the eigenvalue itself.
     """
-    m, values = np.zeros_like(q), np.zeros(len(q))
-    if stability == "check":
-        rounds = int(np.clip(2_000_000//q.shape[1], 16, 100))
-        problem.run("stiffest", env, q, rounds, m, values)
-    else:
-        problem.run("masses", env, q, m)
-    for index in np.flatnonzero(~((m != 0) & np.isfinite(m)).all(0)):
-        raise ValueError(f"{_REGULAR}{problem.coordinate_name(int(index))} has no kinetic energy")
+    if stability == "ignore" or not problem.method.explicit:
+        return
+    step = problem.grid.step
+    if bounds is not None and (step**2*bounds < 3).all():
+        return
+    m, values = np.zeros_like(start.q), np.zeros(len(start.q))
+    rounds = int(np.clip(2_000_000//start.q.shape[1], 16, 100))
+    problem.run("stiffest", problem.env(0, 1, labels="nodes"), start.q, rounds, m, values)
     worst = float(values.max())
-    number = problem.grid.step**2*worst
+    number = step**2*worst
     if number >= 3:
         limit = 2/np.sqrt(worst)
-        bound = f"below {limit:.4g} for Verlet (2 over the largest frequency at the start)"
-        text = f"step must be {bound}; got {problem.grid.step:.4g}"
+        text = f"step must be below {limit:.4g} for Verlet (2 over the largest frequency at the start); got {step:.4g}"
         if number >= 4:
             raise ValueError(text + "; take a smaller step, or stability='ignore' to study it")
-        warnings.warn(text + ", which is close to the limit", AccuracyWarning, stacklevel=5)
-    return m
+        warnings.warn(text + ", which is close to the limit", AccuracyWarning, stacklevel=6)
 
 
 def without(start: Start, failures: Failures) -> Start:

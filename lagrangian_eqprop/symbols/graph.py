@@ -187,19 +187,22 @@ class Graph:
             if node in new:
                 continue
             head = self.nodes[node]
-            if head[0] in ("number", "symbol"):
-                new[node] = node
-            elif head[0] == "sum":
-                new[node] = self.sum([(new[inner], c) for inner, c in head[2]], head[1])
-            elif head[0] == "product":
-                new[node] = self.product([(new[inner], e) for inner, e in head[1]])
-            elif head[0] == "power":
-                new[node] = self.power(new[head[1]], new[head[2]])
-            elif head[0] == "logsumexp":
-                new[node] = self.logsumexp([new[inner] for inner in head[2:]])
-            else:
-                new[node] = self.call(head[0], *(new[inner] for inner in head[1:]))
+            new[node] = node if head[0] == "symbol" else self.rebuilt(head, new)
         return [new[root] for root in roots]
+
+    def rebuilt(self, head: tuple, new: dict[Node, Node]) -> Node:
+        """A node like ``head``, of this or another graph, with its arguments replaced."""
+        if head[0] == "number":
+            return self.number(head[1])
+        if head[0] == "sum":
+            return self.sum([(new[inner], c) for inner, c in head[2]], head[1])
+        if head[0] == "product":
+            return self.product([(new[inner], e) for inner, e in head[1]])
+        if head[0] == "power":
+            return self.power(new[head[1]], new[head[2]])
+        if head[0] == "logsumexp":
+            return self.logsumexp([new[inner] for inner in head[2:]])
+        return self.call(head[0], *(new[inner] for inner in head[1:]))
 
     def digest(self, roots: Sequence[Node]) -> str:
         """A text that is the same for the same expressions, whatever else the graph holds."""

@@ -1,0 +1,66 @@
+"""Lanes: a numba value that is an LLVM vector, one sample of a batch in each lane.
+
+A plain loop over a batch is left scalar by the compiler as soon as it calls sin; a value type that *is* a
+vector leaves nothing to chance. State laid out as (quantity, lane) is loaded once, carried through a whole
+trajectory in registers, and stored once. A value may be wider than a register: LLVM splits it into
+independent parts, which hides the latency of each. Arrays whose rows are lanes have two axes, (rows, width);
+a width of one stands for a plain number, so that the same text serves a single trajectory.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic, models, register_model
+
+ELEMENTS = {types.float64: ir.DoubleType(), types.float32: ir.FloatType()}
+
+
+class Lanes(types.Type):
+    """The numba type of a vector of ``width`` float64 or float32."""
+
+    def __init__(self, element: types.Float, width: int) -> None:
+        self.element, self.width = element, width
+        super().__init__(name=f"lanes({element}, {width})")
+
+    @property
+    def vector(self) -> ir.VectorType:
+        return ir.VectorType(ELEMENTS[self.element], self.width)
+
+
+@register_model(Lanes)
+class _Model(models.PrimitiveModel):
+    def __init__(self, manager: Any, lanes: Lanes) -> None:
+        super().__init__(manager, lanes, lanes.vector)
+
+
+def value_type(dtype: Any, width: int) -> Any:
+    """The type of one row of an array (rows, width)."""
+    return dtype if width == 1 else Lanes(dtype, width)
+
+
+def empty_rows(rows: int, width: int, dtype: Any = float) -> np.ndarray:
+    """An uninitialised array (rows, width) whose rows begin where a vector load is cheapest."""
+    item = np.dtype(dtype).itemsize
+    raw = np.empty(rows*width*item + 64, np.uint8)
+    skip = -raw.ctypes.data % 64
+    return raw[skip : skip + rows*width*item].view(dtype).reshape(rows, width)
+
+
+@intrinsic
+def largest_lane(context: Any, value: Any) -> Any:
+    """The largest lane of a value; lanes that are nan do not count."""
+    if not isinstance(value, Lanes):
+        return value(value), lambda context, builder, signature, arguments: arguments[0]
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        kind = value.vector
+        name = f"llvm.vector.reduce.fmax.v{value.width}f{64 if value.element == types.float64 else 32}"
+        reduce = cgutils.get_or_insert_function(builder.module, ir.FunctionType(kind.element, [kind]), name)
+        return builder.call(reduce, arguments)
+
+    return value.element(value), generate

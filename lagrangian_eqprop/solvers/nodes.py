@@ -1,0 +1,179 @@
+"""Quantities of single nodes on whole arrays: momenta, velocities, energies, and the action of a path.
+
+They follow from L alone and are wanted once, not step by step, so that nothing is compiled for them. Arrays
+are (samples, nodes, coordinates); terms are evaluated at all their places at once.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy import ndarray
+
+from ..compiler.derivatives import directional, gradient
+from ..symbols.evaluate import evaluate
+from ..symbols.graph import Node
+from ..symbols.terms import LocalTerm
+from .problem import Problem
+
+_SMALL = 2**22  # values at once
+
+
+class Nodes:
+    """A problem's Lagrangian and its derivatives by velocity at the nodes ``labels``, or at the middles after them."""
+
+    def __init__(self, problem: Problem, labels: ndarray, middles: bool = False) -> None:
+        self.problem = problem
+        shift = 0.5 if middles else 0.0
+        self.t = problem.grid.start + (labels + shift)*problem.grid.step
+        signals = problem.inputs.signals
+        self.inputs = [signal.sampled(labels, "middles" if middles else "nodes") for signal in signals]
+
+    def _leaves(self, term: LocalTerm, q: ndarray, v: ndarray) -> dict[tuple[str, int], Any]:
+        rows, places = term.places.rows_of_coordinates(), term.places.places()
+        leaves: dict[tuple[str, int], Any] = {("t", 0): self.t[:, None]}
+        for a in range(term.size):
+            leaves["q", a], leaves["v", a] = q[..., rows[:, a]], v[..., rows[:, a]]
+        for k in term.indices("p"):
+            symbol = list(self.problem.values)[k]
+            value, shape = self.problem.values[symbol], self.problem.bound.parameters[symbol].shape
+            batched = value.ndim > len(shape)
+            flat = value.reshape(len(value), -1) if batched else value.reshape(1, -1)
+            leaves["p", k] = (flat[:, places] if shape else flat)[:, None]
+        for k in term.indices("u"):
+            array = self.inputs[k]
+            leaves["u", k] = array[..., places] if array.shape[2] > 1 else array
+        return leaves
+
+    def _terms(self, name: str) -> list[tuple[LocalTerm, list[Node]]]:
+        """Roots of each term: L itself, L_v, or the rows of L_vv; derived once a system."""
+        known: dict = self.problem.system.__dict__.setdefault("_nodes", {})
+        if name not in known:
+            found = []
+            for term in self.problem.system.terms:
+                v = [term.graph.symbol("v", a) for a in range(term.size)]
+                roots = [term.root] if name == "L" else gradient(term.graph, term.root, v)
+                if name == "chain":
+                    along = directional(term.graph, roots, [term.graph.symbol("dv", a) for a in range(term.size)])
+                    q = [term.graph.symbol("q", a) for a in range(term.size)]
+                    p = [term.graph.symbol("p", k) for k in term.indices("p")]
+                    roots = gradient(term.graph, along, [*q, *v, *p])
+                if name == "mass":
+                    roots = [entry for slope in roots for entry in gradient(term.graph, slope, v)]
+                if any(root != term.graph.zero for root in roots):
+                    found.append((term, roots))
+            known[name] = found
+        return known[name]
+
+    def lagrangian(self, q: ndarray, v: ndarray) -> ndarray:
+        """L, (samples, nodes)."""
+        total = np.zeros(q.shape[:2])
+        for term, (root,) in self._terms("L"):
+            (value,) = evaluate(term.graph, [root], self._leaves(term, q, v))
+            total += np.broadcast_to(value, (*q.shape[:2], len(term.places.rows_of_coordinates()))).sum(-1)
+        return total
+
+    def momentum(self, q: ndarray, v: ndarray) -> ndarray:
+        """L_v, of the shape of q."""
+        p = np.zeros(q.shape)
+        for term, roots in self._terms("Lv"):
+            rows = term.places.rows_of_coordinates()
+            for a, value in enumerate(evaluate(term.graph, roots, self._leaves(term, q, v))):
+                _add(p, rows[:, a], value)
+        return p
+
+    def mass_diagonal(self, q: ndarray, v: ndarray) -> ndarray:
+        """The diagonal of L_vv, of the shape of q."""
+        m = np.zeros(q.shape)
+        for term, roots in self._terms("mass"):
+            rows = term.places.rows_of_coordinates()
+            values = evaluate(term.graph, roots[:: term.size + 1], self._leaves(term, q, v))
+            for a, value in enumerate(values):
+                _add(m, rows[:, a], value)
+        return m
+
+    def mass(self, q: ndarray, v: ndarray) -> ndarray:
+        """L_vv, (samples, nodes, d, d)."""
+        d = q.shape[-1]
+        M = np.zeros((*q.shape[:2], d*d))
+        for term, roots in self._terms("mass"):
+            rows, size = term.places.rows_of_coordinates(), term.size
+            for k, value in enumerate(evaluate(term.graph, roots, self._leaves(term, q, v))):
+                _add(M, rows[:, k//size]*d + rows[:, k % size], value)
+        return M.reshape(*q.shape, d)
+
+    def chain(self, q: ndarray, v: ndarray, gp: ndarray) -> tuple[ndarray, ndarray, ndarray]:
+        """The chain rule through p = L_v(q, v; theta): gp L_vq, gp L_vv, and gp L_v,theta laid out like theta."""
+        gq, gv, g = np.zeros(q.shape), np.zeros(q.shape), np.zeros_like(self.problem.theta)
+        for term, roots in self._terms("chain"):
+            rows, places, size = term.places.rows_of_coordinates(), term.places.places(), term.size
+            leaves = self._leaves(term, q, v)
+            for a in range(size):
+                leaves["dv", a] = gp[..., rows[:, a]]
+            values = evaluate(term.graph, roots, leaves)
+            for a in range(size):
+                _add(gq, rows[:, a], values[a])
+                _add(gv, rows[:, a], values[size + a])
+            for k, value in zip(term.indices("p"), values[2*size :], strict=True):
+                offset, stride, step = self.problem.theta_layout[k]
+                full = np.broadcast_to(value, (len(q), 1, len(places)))[:, 0]
+                at = offset + stride*np.arange(len(q))[:, None] + step*places
+                np.add.at(g, at, full)
+        return gq, gv, g
+
+    def velocity(self, q: ndarray, p: ndarray, guess: ndarray) -> ndarray:
+        """v with p = L_v(q, v), by Newton from a guess; nan where it does not converge."""
+        v = np.array(np.broadcast_to(guess, q.shape))
+        good = np.zeros(q.shape[:2], bool)
+        with np.errstate(all="ignore"):
+            for _ in range(50):
+                r = p - self.momentum(q, v)
+                M = self.mass(q, v)
+                fine = np.isfinite(M).all((-1, -2)) & np.isfinite(r).all(-1)
+                M[~fine] = np.eye(q.shape[-1])
+                try:
+                    change = np.linalg.solve(M, r[..., None])[..., 0]
+                except np.linalg.LinAlgError:
+                    change = np.einsum("...ij,...j", np.linalg.pinv(M), r)
+                change[~fine] = np.nan
+                v += np.where(good[..., None], 0.0, change)
+                moved, speed = np.abs(change).max(-1), np.abs(v).max(-1)
+                good |= moved <= 1e-9*speed + 1e-300
+                if (good | ~fine).all():
+                    break
+        v[~good] = np.nan
+        return v
+
+
+def _add(total: ndarray, columns: ndarray, value: ndarray) -> None:
+    """total[..., columns] += value, also where a column stands more than once."""
+    value = np.broadcast_to(value, (*total.shape[:-1], len(columns)))
+    if len(columns) == 1 or len(np.unique(columns)) == len(columns):
+        total[..., columns] += value
+    else:
+        np.add.at(total.T, columns, np.asarray(value).T)
+
+
+def path_action(problem: Problem, q: ndarray, labels: ndarray) -> ndarray:
+    """The sum of L_d over the intervals between neighbouring nodes, (samples,)."""
+    h, x, y = problem.grid.step, q[:, :-1], q[:, 1:]
+    v = (y - x)/h
+    if problem.method.name == "midpoint":
+        return h*Nodes(problem, labels[:-1], middles=True).lagrangian(0.5*(x + y), v).sum(1)
+    ends = Nodes(problem, labels[:-1]).lagrangian(x, v) + Nodes(problem, labels[1:]).lagrangian(y, v)
+    return 0.5*h*ends.sum(1)
+
+
+def fits(problem: Problem, samples: int) -> bool:
+    """Whether arrays over the places of all terms and the entries of L_vv stay small for a single node."""
+    places = sum(term.places.count*term.size for term in problem.system.terms)
+    square = 0 if problem.method.explicit else problem.system.size**2
+    return samples*(places + square) <= _SMALL
+
+
+def chunk(problem: Problem, samples: int) -> int:
+    """How many nodes may be looked at in one call."""
+    places = sum(term.places.count*term.size for term in problem.system.terms)
+    square = 0 if problem.method.explicit else problem.system.size**2
+    return max(1, _SMALL//max(1, samples*(places + square)))
