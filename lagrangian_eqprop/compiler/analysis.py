@@ -26,6 +26,12 @@ class Separability(NamedTuple):
 
 def separability(system: Definition) -> Separability:
     """Look the system up in the cache, or differentiate it."""
+    if "_separability" not in system.__dict__:
+        system.__dict__["_separability"] = _kept(system)
+    return system.__dict__["_separability"]
+
+
+def _kept(system: Definition) -> Separability:
     path = cache.folder() / f"{cache.name_of('separability', system.digest)}.json"
     try:
         return Separability(*json.loads(path.read_text(encoding="utf-8")))

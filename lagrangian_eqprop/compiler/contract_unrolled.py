@@ -48,11 +48,11 @@ def newton(c: ndarray, at: int, s: ndarray, table: _Table, b: int, j: int, t: fl
 
 
 def respond(*arguments: Any) -> None:
-    """The linear response of a node (Verlet: of dp) or of a step (midpoint: of dq, dp), in place, with its sums."""
+    """The linear response of a step of midpoint, dq and dp in place, with its sums."""
 
 
-def recoil(*arguments: Any) -> None:
-    """dq -= h dp/m, in place, with its sums."""
+def swing(*arguments: Any) -> None:
+    """The linear response of Verlet: dp -= h F' dq, then dq -= h dp/m, in place, with their sums."""
 
 
 def loss(

@@ -73,7 +73,7 @@ def _total(problem: Problem, blocks: Blocks, g: ndarray, good: ndarray) -> ndarr
     mask = good[blocks.starts[:, None] + np.arange(blocks.width)] & blocks.fresh
     shared = g.sum(2) if mask.all() else np.where(mask[:, None], g, 0.0).sum(2)
     shared = shared.sum(0)
-    own = blocks.to_samples(g) if blocks.problem_has_own_parameters else None
+    own = blocks.to_samples(g) if problem.has_own_parameters else None
     pieces, at = [], 0
     for value, layout in zip(problem.bound.parameters.values(), problem.theta_layout, strict=True):
         piece = slice(at, at + value.size)

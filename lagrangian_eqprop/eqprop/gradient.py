@@ -157,7 +157,9 @@ def _initial(
     gq, gv = parts.dq.copy(), np.zeros_like(begin.q)
     pull = np.zeros_like(problem.theta)
     gq_at_v = gq.copy()
-    if fits(problem, samples):
+    if problem.method.explicit and boundary.v is None:
+        gv = begin.masses*parts.dp
+    elif fits(problem, samples):
         gp = np.where(good[:, None], parts.dp, 0.0)
         found = Nodes(problem, np.zeros(1, int)).chain(begin.q[:, None], begin.v[:, None], gp[:, None])
         gq_at_v, gv, pull = gq + found[0][:, 0], found[1][:, 0], found[2]
@@ -178,14 +180,15 @@ def _initial(
         value = value/count
         if given.ndim == 2 and len(given) == samples:
             return value
-        return np.nansum(value, 0, keepdims=given.ndim == 2)
+        total = value.sum(0, keepdims=given.ndim == 2)
+        return total if good.all() else np.nansum(value, 0, keepdims=given.ndim == 2)
 
     other = boundary.v if boundary.v is not None else boundary.p
     assert other is not None
     shown = losses if batched else losses[0]
     path, nudged = (None, None) if free is None else _saved(problem, estimator, save, keeper, free)
     return Gradient(
-        loss=float(np.nanmean(losses)), losses=shown, parameters=problem.shaped(total, begin.batch, count),
+        loss=float(losses[good].mean()), losses=shown, parameters=problem.shaped(total, begin.batch, count),
         success=good if batched else bool(good[0]), message=message, error=parts.error,
         initial=InitialGradient(fold(gq, boundary.q), fold(gv, other), fold(parts.dp, other)), path=path, nudged=nudged,
     )  # fmt: skip

@@ -184,7 +184,7 @@ def forward_block(
 @kernel
 def echo_block(
     s: ndarray, table: ndarray, c: ndarray, b: int, count: int, path: ndarray, g: ndarray, g_row: int, z: ndarray,
-    w: ndarray, k: int, closing: bool, residual: ndarray,
+    w: ndarray, k: int, opening: bool, residual: ndarray,
 ) -> None:  # fmt: skip
     """Back over ``count`` steps with the linear response; without a path the free one is integrated again."""
     row, at_q, at_p, kept = 3*SIZE*k, 2*SIZE*k, 2*SIZE*k + SIZE, path.size > 0
@@ -192,10 +192,12 @@ def echo_block(
     p, v = momenta(z, row), velocities(z, row)
     before = v
     earlier = v
-    if closing:
-        nudge(c, 0, s, table, b, count, s[0] + count*s[1], g, g_row, z, row, w, at_p)
     for j in range(count - 1, -1, -1):
         t = s[0] + (j + 0.5)*s[1]
+        if kept and j < count - 1:
+            nudge(c, 0, s, table, b, j + 1, t + 0.5*s[1], g, g_row, path, 2*SIZE*(j + 1), w, at_p)
+        else:
+            nudge(c, 0, s, table, b, j + 1, t + 0.5*s[1], g, g_row, z, row, w, at_p)
         if not kept:
             guess = extrapolated(v + before + earlier)
             earlier = before
@@ -205,10 +207,11 @@ def echo_block(
             store_row(z, row + 2*SIZE, v)
         here = 2*SIZE*j if kept else row
         respond(c, 0, s, table, b, j, t, g, g_row, places, here, here + (1 if kept else 2)*SIZE, w, at_q, at_p)
-        nudge(c, 0, s, table, b, j, s[0] + j*s[1], g, g_row, places, here, w, at_p)
     store_row(z, row + SIZE, p)
     if kept:
         store_row(z, row, positions(path, 0))
+    if opening:
+        nudge(c, 0, s, table, b, 0, s[0], g, g_row, z, row, w, at_p)
 
 
 @kernel

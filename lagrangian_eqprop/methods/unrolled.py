@@ -43,6 +43,6 @@ def unrolled_gradient(
             first_bound(s, table, c, starts[k], z, k, bounds)
             forward_block(s, table, c, starts[k], count, slots, nodes, saved*k, path, totals, z, k, closing, residual)
         if back:
-            echo_block(s, table, c, starts[k], count, path, g, rows*k, z, w, k, closing, residual)
+            echo_block(s, table, c, starts[k], count, path, g, rows*k, z, w, k, opening, residual)
             if opening:
                 scale_sums(c, 0, g, rows*k)

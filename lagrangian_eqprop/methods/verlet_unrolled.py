@@ -8,9 +8,8 @@ The two half kicks that meet at a node are one, so that between nodes the moment
 A nodal momentum is the mean of the momenta before and after its kick. The echo's linear response runs the
 same steps with -h on (dq, dp):
 
-    respond dp -= h F'(q_k) dq,     g += -h d_theta F(q_k) dq
-    nudge   dp += w_k c_q(q_k),     g += w_k d_theta c(q_k)
-    recoil  dq -= h dp/m,           g += -(q_k - q_{k-1}) dp d_theta(m)/m
+    nudge   dp += w_k c_q(q_k),                         g += w_k d_theta c(q_k)
+    swing   dp -= h F'(q_k) dq, then dq -= h dp/m,      g += -h d_theta F(q_k) dq - (q_k - q_{k-1}) dp d_theta(m)/m
 
 Source: Marsden and West (2001), section 2.3; the echo as in ``eqprop.echo``.
 """
@@ -30,11 +29,10 @@ from ..compiler.contract_unrolled import (
     momenta,
     nudge,
     positions,
-    recoil,
-    respond,
     scaled,
     store_number,
     store_row,
+    swing,
 )
 from ..compiler.derivatives import directional, gradient
 from ..compiler.kernel import kernel
@@ -58,12 +56,14 @@ def functions(system: Unrolled) -> list[Straight]:
     kicked = [graph.sum([(b, 1), (graph.times(h, f), 1)]) for b, f in zip(p, force, strict=True)]
     slopes = zip(dp, gradient(graph, tension, q), strict=True)
     pulled = [graph.sum([(b, 1), (graph.times(h, f), -1)]) for b, f in slopes]
-    weighed = [(k, graph.sum([(graph.times(h, part), -1)])) for k, part in system.parameter_slopes(tension)]
+    sums = dict(system.parameter_slopes(tension))
+    sums = {k: graph.sum([(graph.times(h, part), -1)]) for k, part in sums.items()}
     pairs = system.parameter_slopes(directional(graph, masses, a))
     carried = [graph.product([(graph.sum([(c, 1), (e, -1)]), 1), (d, 1), (m, -1)])
-               for c, e, d, m in zip(q, x, dp, masses, strict=True)]  # fmt: skip
+               for c, e, d, m in zip(q, x, pulled, masses, strict=True)]  # fmt: skip
     inertia = graph.substitute([part for _, part in pairs], dict(zip(a, carried, strict=True)))
-    recoiled = [(k, graph.sum([(part, -1)])) for (k, _), part in zip(pairs, inertia, strict=True)]
+    for (k, _), part in zip(pairs, inertia, strict=True):
+        sums[k] = graph.sum([(sums.get(k, graph.zero), 1), (part, -1)])
     bound = graph.zero
     for i in range(system.size):
         row = gradient(graph, force[i], q)
@@ -77,10 +77,9 @@ def functions(system: Unrolled) -> list[Straight]:
     ]
     if system.costs:
         rows = {"q": ("path", "here"), "x": ("path", "there"), "dq": ("w", "at_q"), "dm": ("w", "at_p")}
-        found += [
-            Straight("respond", state("q", "dq", "dm"), pulled, weighed, True, rows, state("dm")),
-            Straight("recoil", state("q", "x", "dq", "dm"), moved(dq, dp, -1), recoiled, True, rows, state("dq")),
-        ]
+        swung = [*pulled, *moved(dq, pulled, -1)]
+        kept = tuple(sums.items())
+        found.append(Straight("swing", state("q", "x", "dq", "dm"), swung, kept, True, rows, state("dm", "dq")))
     return found
 
 
@@ -94,17 +93,20 @@ def forward_block(
     q, p = positions(z, row), momenta(z, row)
     for j in range(count + 1):
         t = s[0] + j*s[1]
-        after = kick(c, half if j == 0 or j == count else full, s, table, b, j, t, q + p)
-        if slots[j] >= 0:
-            store_row(nodes, node_row + 2*SIZE*slots[j], q)
-            store_row(nodes, node_row + 2*SIZE*slots[j] + SIZE, mean((after if j == count else p) + (p if j == 0 else after)))
         if path.size > 0:
             store_row(path, SIZE*j, q)
         if j < count or closing:
             loss(c, full, s, table, b, j, t, totals, k, q)
+        after = kick(c, half if j == 0 or j == count else full, s, table, b, j, t, q + p)
+        moved = drift(c, full, s, table, b, j, t, q + after)
+        if slots[j] >= 0:
+            store_row(nodes, node_row + 2*SIZE*slots[j], q)
+            store_row(
+                nodes, node_row + 2*SIZE*slots[j] + SIZE, mean((after if j == count else p) + (p if j == 0 else after))
+            )  # fmt: skip
         p = after
         if j < count:
-            q = drift(c, full, s, table, b, j, t, q + p)
+            q = moved
     store_row(z, row, q)
     store_row(z, row + SIZE, p)
 
@@ -112,33 +114,35 @@ def forward_block(
 @kernel
 def echo_block(
     s: ndarray, table: ndarray, c: ndarray, b: int, count: int, path: ndarray, g: ndarray, g_row: int, z: ndarray,
-    w: ndarray, k: int, closing: bool, residual: ndarray,
+    w: ndarray, k: int, opening: bool, residual: ndarray,
 ) -> None:  # fmt: skip
-    """Back over ``count`` steps with the linear response; without a path the free one is integrated again."""
+    """Back over ``count`` steps with the linear response; without a path the free one is integrated again.
+
+    Node 0 belongs to the run before, unless this is the first, where half a kick and half its sums are left.
+    """
     row, full, back, back_half, kept = 3*SIZE*k, 0, 2*COEFFICIENTS, 3*COEFFICIENTS, path.size > 0
     places = path if kept else z
     here, there, at_q, at_p = SIZE*count if kept else row, row + 2*SIZE, 2*SIZE*k, 2*SIZE*k + SIZE
-    for j in range(count, -1, -1):
+    for j in range(count, 0, -1):
         t = s[0] + j*s[1]
-        edge = j == 0 or j == count
-        if edge:  # half a kick, and half its sums
-            store_row(w, at_q, scaled(0.5, positions(w, at_q)))
-        respond(c, full, s, table, b, j, t, g, g_row, places, here, there, w, at_q, at_p)
-        if edge:
-            store_row(w, at_q, scaled(2.0, positions(w, at_q)))
-        if j < count or closing:
-            nudge(c, full, s, table, b, j, t, g, g_row, places, here, w, at_p)
-        if not kept:
-            q = positions(z, here)
-            p = kick(c, back_half if edge else back, s, table, b, j, t, q + momenta(z, row))
-            store_row(z, row + SIZE, p)
-            if j > 0:
-                store_row(z, there, drift(c, back, s, table, b, j, t, q + p))
-        elif j > 0:
+        if kept:
             there = here - SIZE
-        if j > 0:
-            recoil(c, full, s, table, b, j, t, g, g_row, places, here, there, w, at_q, at_p)
-            here, there = there, here
+        else:
+            q = positions(z, here)
+            p = kick(c, back_half if j == count else back, s, table, b, j, t, q + momenta(z, row))
+            store_row(z, row + SIZE, p)
+            store_row(z, there, drift(c, back, s, table, b, j, t, q + p))
+        nudge(c, full, s, table, b, j, t, g, g_row, places, here, w, at_p)
+        swing(c, full, s, table, b, j, t, g, g_row, places, here, there, w, at_q, at_p)
+        here, there = there, here
+    if not kept:
+        store_row(z, row + SIZE, kick(c, back_half, s, table, b, 0, s[0], positions(z, here) + momenta(z, row)))
+    if opening:
+        nudge(c, full, s, table, b, 0, s[0], g, g_row, places, here, w, at_p)
+        dq = positions(w, at_q)
+        store_row(w, at_q, scaled(0.5, dq))
+        swing(c, full, s, table, b, 0, s[0], g, g_row, places, here, here, w, at_q, at_p)
+        store_row(w, at_q, dq)
     if here != row:
         store_row(z, row, positions(places, here))
 

@@ -83,6 +83,10 @@ class Problem:
 
     # ------------------------------------------------------------------ values
     def _read_parameters(self, given: Mapping[Any, Any]) -> None:
+        kept = self.bound.__dict__
+        if not given and "_defaults" in kept:
+            self.values, self.theta_layout, self.theta, self.has_own_parameters = kept["_defaults"]
+            return
         defaults = self.bound.parameters
         values = dict(defaults)
         for symbol, value in _by_symbol("parameters", given, defaults).items():
@@ -106,6 +110,10 @@ class Problem:
             row[:] = offset, int(np.prod(shape)) if batched else 0, 1 if shape else 0
             offset += value.size
         self.theta = np.concatenate([v.ravel() for v in values.values()]) if values else np.zeros(0)
+        self.theta.setflags(write=False)
+        self.has_own_parameters = bool(self.theta_layout[:, 1].any())
+        if not given:
+            kept["_defaults"] = self.values, self.theta_layout, self.theta, self.has_own_parameters
 
     def _read_signals(self, inputs: Mapping[Any, Any], targets: Mapping[Any, Any]) -> None:
         given = _by_symbol("inputs", inputs, self.system.inputs)

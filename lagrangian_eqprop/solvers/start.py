@@ -64,7 +64,8 @@ class Start:
         size = problem.system.size
 
         def spread(state: ndarray) -> ndarray:
-            return np.array(np.broadcast_to(state, (samples, size)))
+            full = state.ndim == 2 and len(state) == samples
+            return state.copy() if full else np.array(np.broadcast_to(state, (samples, size)))
 
         self.q = spread(boundary.q)
         if stability not in ("check", "ignore", "later"):
@@ -72,13 +73,16 @@ class Start:
         given_v = boundary.v is not None
         self.v = spread(boundary.v) if boundary.v is not None else np.zeros((samples, size))
         self.p = spread(boundary.p) if boundary.p is not None else np.zeros((samples, size))
-        nodes = Nodes(problem, np.zeros(1, int)) if fits(problem, samples) else None
         if problem.method.explicit:
-            m = self._masses(problem, nodes)
+            self.masses = self._masses(problem)
             if stability == "check":
                 check_stability(problem, self, None, stability)
-            self.p, self.v = (m*self.v, self.v) if given_v else (self.p, self.p/m)
+            if given_v:
+                self.p = self.masses*self.v
+            else:
+                self.v = self.p/self.masses
             return
+        nodes = Nodes(problem, np.zeros(1, int)) if fits(problem, samples) else None
         if nodes is not None:
             q, v = self.q[:, None], self.v[:, None]
             check_masses(problem, nodes.mass(q, v)[:, 0])
@@ -99,15 +103,22 @@ class Start:
             text = "p = L_v(q, v) has no solution near v = 0 for the initial momentum; give v instead of p"
             raise ConvergenceError(text)
 
-    def _masses(self, problem: Problem, nodes: Nodes | None) -> ndarray:
-        """The constant masses of every sample, for an explicit method."""
-        if nodes is not None:
-            m = nodes.mass_diagonal(self.q[:, None], self.v[:, None])[:, 0]
+    def _masses(self, problem: Problem) -> ndarray:
+        """The constant masses of an explicit method, (1, d) or one row a sample; kept where they are the defaults."""
+        default = problem.theta is problem.bound.__dict__.get("_defaults", (None,)*3)[2]
+        if default and "_masses" in problem.bound.__dict__:
+            return problem.bound.__dict__["_masses"]
+        rows = len(self.q) if problem.has_own_parameters else 1
+        if fits(problem, rows):
+            q = self.q[:rows, None]
+            m = Nodes(problem, np.zeros(1, int)).mass_diagonal(q, np.zeros_like(q))[:, 0]
         else:
-            m = np.zeros_like(self.q)
-            problem.run("masses", problem.env(0, 1, labels="nodes"), self.q, m)
+            m = np.zeros((rows, self.q.shape[1]))
+            problem.run("masses", problem.env(0, 1, labels="nodes"), self.q[:rows], m)
         for index in np.flatnonzero(~((m != 0) & np.isfinite(m)).all(0)):
             raise ValueError(f"{_REGULAR}{problem.coordinate_name(int(index))} has no kinetic energy")
+        if default:
+            problem.bound.__dict__["_masses"] = m
         return m
 
 

@@ -34,7 +34,10 @@ def applies(problem: Problem) -> bool:
     """Whether a problem is small enough, and compiled."""
     if not problem.compiled or problem.method.name not in _METHODS:
         return False
-    return unrollable((*problem.system.terms, *problem.bound.terms), problem.system.size)
+    kept = problem.bound.__dict__
+    if "_unrollable" not in kept:
+        kept["_unrollable"] = unrollable((*problem.system.terms, *problem.bound.terms), problem.system.size)
+    return kept["_unrollable"]
 
 
 def lanes(size: int, samples: int, parts: int, item: int) -> int:
@@ -61,9 +64,8 @@ class Blocks:
 
     def _build(self) -> ModuleType:
         problem, method = self.problem, _METHODS[self.problem.method.name]
-        layout = problem.theta_layout
         flags = Flags(
-            bool((layout[:, 1] > 0).any()),
+            problem.has_own_parameters,
             tuple(signal.array.shape[0] > 1 for signal in problem.inputs.signals),
             tuple(signal.array.shape[0] > 1 for signal in problem.targets.signals),
         )
@@ -116,7 +118,7 @@ class Blocks:
         entries_of_table = 4*max(self.module.COEFFICIENTS, 1)
 
         def table() -> ndarray:
-            if self.problem_has_own_parameters:
+            if self.problem.has_own_parameters:
                 return self.rows(entries_of_table)
             return np.empty(entries_of_table, self.dtype)
 
@@ -128,10 +130,6 @@ class Blocks:
             ranges = zip(edges[:-1], edges[1:], strict=True)
             for done in [pool.submit(call, int(a), int(b), table()) for a, b in ranges]:
                 done.result()
-
-    @property
-    def problem_has_own_parameters(self) -> bool:
-        return bool((self.problem.theta_layout[:, 1] > 0).any())
 
     def state(self, q: ndarray, p: ndarray, v: ndarray) -> ndarray:
         """Rows of positions, momenta and velocities of every block."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -85,7 +86,7 @@ class Places:
     @property
     def count(self) -> int:
         """How many values an array with one value a place holds."""
-        return int(np.prod(self.shape))
+        return math.prod(self.shape)
 
     def rows_of_coordinates(self) -> np.ndarray:
         """The table (P, s), written out for pairs too."""
@@ -150,7 +151,10 @@ class LocalTerm:
 
     def indices(self, kind: str) -> list[int]:
         """The indices of the symbols of one kind that occur."""
-        return sorted(index for found, index in self.graph.symbols([self.root]) if found == kind)
+        known = self.__dict__.setdefault("_indices", {})
+        if kind not in known:
+            known[kind] = sorted(index for found, index in self.graph.symbols([self.root]) if found == kind)
+        return known[kind]
 
 
 def time_of(coordinate: Any, argument: str) -> sp.Symbol:
