@@ -117,7 +117,7 @@ def _parser() -> argparse.ArgumentParser:
     simulate.add_argument("name", metavar="NAME", help=SOURCES)
     simulate.add_argument("--steps", type=int, help="number of steps; without --duration the time span stays")
     simulate.add_argument("--duration", type=float, help="time span; without --steps the step stays")
-    simulate.add_argument("--method", help="verlet or midpoint; by default Verlet where it fits")
+    simulate.add_argument("--method", help="verlet, midpoint or gauss; by default Verlet where it fits")
     simulate.add_argument(
         "--set", action="append", default=[], metavar="PARAMETER=NUMBER", dest="settings",
         help="another value of a parameter, of all its entries if it is an array; may be repeated",

@@ -37,7 +37,7 @@ class System(Definition):
         self, boundary: Initial | Ends, grid: Grid, *, inputs: Any = None, parameters: Any = None, cost: Any = None,
         targets: Any = None, nudge: float = 0.0, save: Any = "all", method: str | None = None, compiled: bool = True,
         stability: str = "check", on_failure: str = "raise", progress: bool = False, dtype: Any = float,
-        threads: int | None = None,
+        threads: int | None = None, stages: int | None = None,
     ) -> Any:  # fmt: skip
         """The trajectory that is stationary in the discrete action.
 
@@ -56,8 +56,9 @@ class System(Definition):
             the free one's last position and momentum; for Ends it is on the free one's branch.
         save : "all", "last" or int
             Which nodes are kept: all, the last, or every n-th and the last. Ends keep all.
-        method : "verlet" or "midpoint", optional
-            By default Verlet where the Lagrangian allows it.
+        method : "verlet", "midpoint" or "gauss", optional
+            By default Verlet where the Lagrangian allows it. "gauss", of order 2*stages, is for free paths of small
+            systems from initial data.
         compiled : bool
             False runs the same steps in plain Python.
         stability : "check" or "ignore"
@@ -68,6 +69,8 @@ class System(Definition):
             Show a bar.
         dtype, threads
             As for :meth:`gradient`, for a free path from initial data.
+        stages : int, optional
+            Of method="gauss": from 2 to 8, by default 4.
 
         Returns
         -------
@@ -83,14 +86,14 @@ class System(Definition):
         return trajectory(
             self, boundary, grid, cost=cost, nudge=nudge, save=save, stability=stability, on_failure=on_failure,
             progress=progress, dtype=dtype, threads=threads, inputs=inputs, parameters=parameters, targets=targets,
-            method=method, compiled=compiled,
+            method=method, compiled=compiled, stages=stages,
         )  # fmt: skip
 
     def gradient(
         self, boundary: Initial | Ends, grid: Grid, cost: Any, *, targets: Any = None, inputs: Any = None,
         parameters: Any = None, estimator: Any = None, save: Any = None, method: str | None = None,
         compiled: bool = True, stability: str = "check", on_failure: str = "raise", progress: bool = False,
-        retrace: str | None = None, dtype: Any = float, threads: int | None = None,
+        retrace: str | None = None, dtype: Any = float, threads: int | None = None, stages: int | None = None,
     ) -> Any:  # fmt: skip
         """The loss and its gradient by equilibrium propagation.
 
@@ -127,6 +130,7 @@ class System(Definition):
             self, boundary, grid, cost, estimator=estimator, save=save,
             on_failure=on_failure, stability=stability, progress=progress, targets=targets, inputs=inputs,
             parameters=parameters, method=method, compiled=compiled, retrace=retrace, dtype=dtype, threads=threads,
+            stages=stages,
         )  # fmt: skip
 
     def fit(self, boundary: Initial | Ends, grid: Grid, cost: Any, **options: Any) -> Any:

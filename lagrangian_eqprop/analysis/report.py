@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ..compiler import cache
 from ..compiler.analysis import why_not
 from ..compiler.build import Build, build
+from ..compiler.build_unrolled import unrollable
+from ..compiler.products import products_of
 from ..eqprop.gradient import cost_list, kernels_for
 from ..methods import choose
 from ..solvers.problem import bind
 from ..symbols.definition import Definition
+from ..symbols.terms import LocalTerm
 
 
 @dataclass(frozen=True)
@@ -66,18 +70,32 @@ def compile_report(system: Definition, method: str | None = None, cost: Any = No
     begin = time.perf_counter()
     machine_code(made)
     seconds["machine code of the time step"] = time.perf_counter() - begin
-    lowering = {}
-    for term in (*system.terms, *bind(system, cost_list(cost)).terms):
+    lowering = lowerings(system, bind(system, cost_list(cost)).terms, chosen.name)
+    why = f"{reason}, so L does not separate" if reason else "L separates with constant masses: steps are explicit"
+    path = str(cache.folder() / f"{made.module.__name__}.py")
+    return CompileReport(chosen.name, why if method is None else "asked for", seconds, made.hit, lowering, path)
+
+
+def lowerings(system: Definition, costs: Sequence[LocalTerm], method: str) -> dict[str, str]:
+    """How each term of a system and its costs is evaluated in paths from initial data, and in Exact."""
+    if method in ("verlet", "midpoint") and unrollable((*system.terms, *costs), system.size):
+        return {term.label: "written out" for term in (*system.terms, *costs)}
+    products = products_of(system) if method == "verlet" else None
+    if any(term.places.kind != "table" for term in costs):
+        products = None
+    found = {}
+    for number, term in enumerate((*system.terms, *costs)):
         places = term.places
         form = {
             "table": f"a loop over {places.shape[0]} rows of an index table" if places.shape[0] > 1 else "one place",
             "pairs": f"a double loop over {places.shape[0]} x {places.shape[-1]} pairs, no table",
             "group": f"a double loop over the pairs of {places.shape[0]} coordinates, no table",
         }[places.kind]
-        lowering[term.label] = form
-    why = f"{reason}, so L does not separate" if reason else "L separates with constant masses: steps are explicit"
-    path = str(cache.folder() / f"{made.module.__name__}.py")
-    return CompileReport(chosen.name, why if method is None else "asked for", seconds, made.hit, lowering, path)
+        if products and number in products:
+            count = sum(part.feature != term.graph.one for part in products[number])
+            form = f"matrix products ({count} {'product' if count == 1 else 'products'} a step)"
+        found[term.label] = form
+    return found
 
 
 def machine_code(made: Build) -> None:

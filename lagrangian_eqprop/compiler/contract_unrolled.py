@@ -14,7 +14,6 @@ from typing import Any
 
 from numpy import ndarray
 
-
 SIZE = 0  # coordinates
 COEFFICIENTS = 0  # entries of the coefficient table for one step
 WIDTH = 0  # lanes
@@ -92,6 +91,10 @@ def number(z: ndarray, row: int) -> State:
 
 def store_number(array: ndarray, row: int, z: State) -> None:
     """Put one value into a row."""
+
+
+def store_worst(array: ndarray, row: int, z: State) -> None:
+    """Put one value into a row, in the lanes where it is positive."""
 
 
 def store_row(array: ndarray, row: int, z: State) -> None:

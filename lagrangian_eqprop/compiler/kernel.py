@@ -29,6 +29,11 @@ def entry(function: Function) -> Function:
     return kernel(function)
 
 
+def inlined(function: Function) -> Function:
+    """Mark a kernel whose text is to stand inside its callers: every call of another counts references to arrays."""
+    return kernel(function)
+
+
 def kernels_of(module: object) -> list[Callable]:
     """The kernels that a Python module defines, in the order of its text."""
     found = [
@@ -41,4 +46,7 @@ def kernels_of(module: object) -> list[Callable]:
 
 def text_of(function: Callable) -> str:
     """The text of a kernel as it stands in a generated module."""
-    return inspect.getsource(function).replace("@kernel", "@jit", 1).replace("@entry", "@entry_jit", 1)
+    text = inspect.getsource(function)
+    for mark, decorator in (("@kernel", "@jit"), ("@entry", "@entry_jit"), ("@inlined", "@inlined_jit")):
+        text = text.replace(mark, decorator, 1)
+    return text

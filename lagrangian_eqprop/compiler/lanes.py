@@ -9,6 +9,7 @@ a width of one stands for a plain number, so that the same text serves a single 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -58,9 +59,27 @@ def largest_lane(context: Any, value: Any) -> Any:
         return value(value), lambda context, builder, signature, arguments: arguments[0]
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        kind = value.vector
-        name = f"llvm.vector.reduce.fmax.v{value.width}f{64 if value.element == types.float64 else 32}"
-        reduce = cgutils.get_or_insert_function(builder.module, ir.FunctionType(kind.element, [kind]), name)
-        return builder.call(reduce, arguments)
+        bits = 64 if value.element == types.float64 else 32
+
+        def larger(*halves: Any) -> Any:
+            kind = halves[0].type
+            name = f"llvm.maxnum.v{kind.count}f{bits}"
+            function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(kind, [kind, kind]), name)
+            return builder.call(function, halves)
+
+        last = folded(builder, arguments[0], larger)
+        return builder.extract_element(last, ir.Constant(ir.IntType(32), 0))
 
     return value.element(value), generate
+
+
+def folded(builder: Any, vector: Any, join: Callable[[Any, Any], Any]) -> Any:
+    """Halves of a vector joined until one lane is left; LLVM's own reductions of max go lane by lane."""
+    while vector.type.count > 1:
+        half, undefined = vector.type.count//2, ir.Constant(vector.type, ir.Undefined)
+        low, high = (
+            builder.shuffle_vector(vector, undefined, ir.Constant(ir.VectorType(ir.IntType(32), half), list(lanes)))
+            for lanes in (range(half), range(half, 2*half))
+        )
+        vector = join(low, high)
+    return vector

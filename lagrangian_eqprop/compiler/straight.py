@@ -7,8 +7,10 @@ same text therefore compiles for float64, complex128 and lanes, and runs as plai
 
 The language: assignments to names, ``a, b = tuple``, ``array[i]`` to load, ``array[i] = x`` and
 ``array[i] += x`` to store, ``if x != 0.0:`` around stores, ``gather(array, i, stride)`` for one number a lane,
-arithmetic, and calls of the functions of ``symbols.graph``; one ``return`` at the end. A row of an array with
-two axes is a value in lanes.
+``lanes(array, i)`` and ``put(array, i, x)`` for neighbours in lanes, ``shifted(before, x)`` and ``following(x,
+ahead)`` by one lane, ``lane(x, k)`` for the number in one, ``total(x)`` for the sum of all, ``mixed(array, i, x, n,
+y)`` for y + a matrix times the lanes, arithmetic, and calls of the functions of ``symbols.graph``; one ``return`` at
+the end. A row of an array with two axes is a value in lanes.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ from numba import types
 from numba.core.typing import signature
 from numba.extending import intrinsic
 
-from .lanes import Lanes, value_type
+from .lanes import Lanes, folded, value_type
 from .vector import FUNCTIONS, Vector
 
 # Lanes are summed in any order and products contracted; infinities and nan keep their meaning.
@@ -37,6 +39,11 @@ _SCALAR = {
     "sin": "sin", "cos": "cos", "tan": "tan", "exp": "exp", "log": "log", "sinh": "sinh", "cosh": "cosh",
     "tanh": "tanh", "arcsin": "asin", "arccos": "acos", "arctan": "atan", "arcsinh": "asinh", "arccosh": "acosh",
     "arctanh": "atanh", "sqrt": "sqrt",
+}  # fmt: skip
+# numba defines these of a complex number in Python, not as instructions
+_COMPLEX: dict[str, Callable[[Any], Any]] = {
+    "sinh": lambda x: cmath.sinh(x), "cosh": lambda x: cmath.cosh(x), "tanh": lambda x: cmath.tanh(x),
+    "arccosh": lambda x: cmath.acosh(x),
 }  # fmt: skip
 _ARITHMETIC = {
     ast.Add: ("fadd", operator.add), ast.Sub: ("fsub", operator.sub), ast.Mult: ("fmul", operator.mul),
@@ -51,6 +58,12 @@ class Value(NamedTuple):
 
     type: Any
     ir: Any
+
+
+class Mask(NamedTuple):
+    """The type of one condition a lane, from comparing values of type ``lanes``."""
+
+    lanes: Lanes
 
 
 def straight(function: Callable) -> Any:
@@ -114,7 +127,10 @@ class _Run:
         return []
 
     def statement(self, statement: ast.stmt) -> None:
-        if isinstance(statement, (ast.Expr, ast.Pass)):  # a docstring
+        if isinstance(statement, (ast.Expr, ast.Pass)):  # put(...), or a docstring
+            if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call):
+                array, index, value = (self.value(argument) for argument in statement.value.args)
+                self.put(array, index, value)
             return
         if isinstance(statement, ast.If):
             self.conditional(statement)
@@ -157,7 +173,7 @@ class _Run:
         if isinstance(node, ast.Constant):
             return Value("number", node.value)
         if isinstance(node, ast.Name):
-            return self.names[node.id]
+            return Value("number", self.width) if node.id == "WIDTH" else self.names[node.id]
         if isinstance(node, ast.UnaryOp):
             return self.negative(self.value(node.operand))
         if isinstance(node, ast.Subscript):
@@ -211,6 +227,40 @@ class _Run:
         else:
             self.builder.store(converted, place, align=_alignment(kind))
 
+    def row(self, array: Value, index: Value) -> tuple[Any, Any]:
+        """The type of WIDTH neighbouring numbers, and where they begin."""
+        kind = value_type(array.type.dtype, self.width)
+        data = self.context.make_array(array.type)(self.context, self.builder, array.ir).data
+        place = self.builder.gep(data, [self.integer(index)])
+        return kind, self.builder.bitcast(place, kind.vector.as_pointer()) if isinstance(kind, Lanes) else place
+
+    def lanes(self, array: Value, index: Value) -> Value:
+        """Lane k is array[index + k]."""
+        if not self.builder:
+            return Value(value_type(array.type.dtype, self.width), None)
+        kind, place = self.row(array, index)
+        return Value(kind, self.builder.load(place, align=_alignment(kind)))
+
+    def put(self, array: Value, index: Value, value: Value) -> None:
+        """array[index + k] = lane k."""
+        if self.builder:
+            kind, place = self.row(array, index)
+            self.builder.store(self.cast(value, kind), place, align=_alignment(kind))
+
+    def shifted(self, before: Value, value: Value) -> Value:
+        """The last lane of ``before``, then all but the last of ``value``."""
+        if not self.builder or not isinstance(value.type, Lanes):
+            return Value(value.type, before.ir)
+        order = ir.Constant(ir.VectorType(ir.IntType(32), self.width), list(range(self.width - 1, 2*self.width - 1)))
+        return Value(value.type, self.builder.shuffle_vector(before.ir, value.ir, order))
+
+    def following(self, value: Value, ahead: Value) -> Value:
+        """All but the first lane of ``value``, then the first of ``ahead``."""
+        if not self.builder or not isinstance(value.type, Lanes):
+            return Value(value.type, ahead.ir)
+        order = ir.Constant(ir.VectorType(ir.IntType(32), self.width), list(range(1, self.width + 1)))
+        return Value(value.type, self.builder.shuffle_vector(value.ir, ahead.ir, order))
+
     def gather(self, array: Value, index: Value, stride: Value) -> Value:
         """Lane k is array[index + k stride]."""
         kind = value_type(array.type.dtype, self.width)
@@ -224,6 +274,41 @@ class _Run:
             vector = self.builder.insert_element(vector, number, ir.Constant(ir.IntType(32), lane))
             at = self.builder.add(at, step)
         return Value(kind, vector)
+
+    def lane(self, x: Value, index: Value) -> Value:
+        """The number in one lane."""
+        kind = x.type.element
+        place = ir.Constant(ir.IntType(32), index.ir)
+        return Value(kind, self.builder and self.builder.extract_element(x.ir, place))
+
+    def total(self, x: Value) -> Value:
+        """The sum of all lanes."""
+        if not self.builder:
+            return Value(x.type.element, None)
+        return self.lane(Value(x.type, folded(self.builder, x.ir, self.builder.fadd)), Value("number", 0))
+
+    def mixed(self, array: Value, index: Value, x: Value, count: Value, base: Value) -> Value:
+        """base + the sum over k < count of row index + k times lane k of x: a matrix, by its columns, times lanes.
+
+        In chains that the compiler may not join, since their latency is what a product costs.
+        """
+        kind = self.element(array)
+        if not self.builder:
+            return Value(kind, None)
+        x, vector, chains = Value(kind, self.cast(x, kind)), self.vector(kind), list[Any]()
+        for k in range(count.ir):
+            number = Value("number", k)
+            row = self.load(array, Value(types.intp, self.builder.add(self.integer(index), self.integer(number)))).ir
+            part = self.cast(self.lane(x, number), kind)
+            if k == 0:
+                chains.append(vector.fma(row, part, self.cast(base, kind)))
+            elif k < 4:
+                chains.append(self.builder.fmul(row, part))
+            else:
+                chains[k % 4] = vector.fma(row, part, chains[k % 4])
+        while len(chains) > 1:
+            chains = [*map(self.builder.fadd, chains[::2], chains[1::2]), *(chains[-1:] if len(chains) % 2 else ())]
+        return Value(kind, chains[0])
 
     # ------------------------------------------------------------------ numbers
     def integer(self, value: Value) -> Any:
@@ -282,6 +367,8 @@ class _Run:
             return Value("number", -value.ir)
         if not self.builder:
             return value
+        if isinstance(value.type, types.Integer):
+            return Value(value.type, self.builder.neg(value.ir))
         if isinstance(value.type, types.Complex):
             compute = self.context.get_function(operator.neg, signature(value.type, value.type))
             return Value(value.type, compute(self.builder, (value.ir,)))
@@ -302,8 +389,8 @@ class _Run:
 
     # ------------------------------------------------------------------ functions
     def call(self, name: str, given: list[Value]) -> Value:
-        if name == "gather":
-            return self.gather(*given)
+        if name in ("gather", "lane", "lanes", "mixed", "following", "shifted", "total"):
+            return getattr(self, name)(*given)
         if name in _COMPARED:
             return self.compare(_COMPARED[name], *given)
         if name in ("both", "either", "negation"):
@@ -341,12 +428,14 @@ class _Run:
             return Value(kind, self.cast(Value(real.type, self.builder.call(compute, [real.ir])), kind))
         if not self.builder:
             return Value(kind, None)
-        if name == "arctan2":
-            function: Any = math.atan2
-        else:
-            function = getattr(cmath if isinstance(kind, types.Complex) else math, _SCALAR[name])
+        given = tuple(value.ir for value in values)
+        if isinstance(kind, types.Complex) and name in _COMPLEX:
+            result = self.context.compile_internal(self.builder, _COMPLEX[name], signature(kind, kind), given)
+            return Value(kind, result)
+        library: Any = cmath if isinstance(kind, types.Complex) else math
+        function = math.atan2 if name == "arctan2" else getattr(library, _SCALAR[name])
         compute = self.context.get_function(function, signature(kind, *[kind]*len(values)))
-        return Value(kind, compute(self.builder, tuple(value.ir for value in values)))
+        return Value(kind, compute(self.builder, given))
 
     def real(self, value: Value) -> Value:
         """The part that decides branches: for complex arithmetic the real one."""
@@ -359,7 +448,7 @@ class _Run:
         equality = relation == "==" and any(isinstance(v.type, types.Complex) for v in (left, right))
         common = self.common(left, right)
         common = types.float64 if isinstance(common, types.Integer) else common
-        kind = "mask" if isinstance(common, Lanes) else types.boolean
+        kind = Mask(common) if isinstance(common, Lanes) else types.boolean
         if not self.builder:
             return Value(kind, None)
         a, b = (Value(common, self.cast(value, common)) for value in (left, right))
@@ -369,12 +458,12 @@ class _Run:
         return Value(kind, self.builder.fcmp_ordered(relation, self.real(a).ir, self.real(b).ir))
 
     def logic(self, name: str, given: list[Value]) -> Value:
-        kind = "mask" if any(value.type == "mask" for value in given) else types.boolean
+        kind = next((value.type for value in given if isinstance(value.type, Mask)), types.boolean)
         if not self.builder:
             return Value(kind, None)
         if name == "negation":
             return Value(kind, self.builder.not_(given[0].ir))
-        a, b = (self.spread(value.ir) if kind == "mask" else value.ir for value in given)
+        a, b = (self.spread(value.ir) if isinstance(kind, Mask) else value.ir for value in given)
         return Value(kind, self.builder.and_(a, b) if name == "both" else self.builder.or_(a, b))
 
     def spread(self, mask: Any) -> Any:
@@ -389,8 +478,8 @@ class _Run:
     def select(self, condition: Value, yes: Value, no: Value, kind: Any = None) -> Value:
         common = kind or self.common(yes, no)
         common = types.float64 if isinstance(common, types.Integer) else common
-        if condition.type == "mask" and not isinstance(common, Lanes):
-            common = Lanes(common, self.width)
+        if isinstance(condition.type, Mask) and not isinstance(common, Lanes):
+            common = condition.type.lanes
         if not self.builder:
             return Value(common, None)
         return Value(common, self.builder.select(condition.ir, self.cast(yes, common), self.cast(no, common)))

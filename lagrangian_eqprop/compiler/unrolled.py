@@ -58,8 +58,9 @@ class Straight:
 
 @dataclass
 class Flags:
-    """What a module is compiled for besides the system: which values differ from sample to sample."""
+    """What a module is compiled for besides the system: its precision, and which values differ between samples."""
 
+    single: bool = False
     parameters: bool = False
     inputs: tuple[bool, ...] = ()
     targets: tuple[bool, ...] = ()

@@ -15,7 +15,7 @@ from .writer import Writer
 
 _TEXT = {"m": "p", "dm": "dp", "p": "theta_"}  # what momenta and parameters are called in the text
 _SINGLE = ("t", "h", "lost", "total", "excess")
-_HEADER = '''"""{title}"""
+HEADER = '''"""{title}"""
 
 from __future__ import annotations
 
@@ -35,6 +35,10 @@ def jit(function):
     return njit(**OPTIONS)(function)
 
 
+def inlined_jit(function):
+    return njit(inline="always", **OPTIONS)(function)
+
+
 def entry_jit(function):
     return njit(cache=True, **OPTIONS)(function)
 '''
@@ -51,7 +55,7 @@ def module_text(
     derived.append(_costs(system, sums, nudges, "nudge", "g, row, places, here, w, at_p"))
     scales = sums.text()
     coefficients = _coefficients(system)
-    header = _HEADER.format(
+    header = HEADER.format(
         title=title, width=width, size=system.size, coefficients=len(system.hoisting.coefficients)
     )  # fmt: skip
     return "\n\n".join([header, coefficients, *derived, scales, *_moves(system), *map(text_of, kernels)])
@@ -85,10 +89,10 @@ class Sums:
         body, values = Writer(system.graph, nodes, names).write()
         lines += body
         lines += [f"g[row + {k}] = g[row + {k}]*{v}" for k, v in zip(self.factors, values, strict=True) if v != "1.0"]
-        return _definition("scale_sums", "c, at, g, row", [*lines, "return ()"])
+        return definition("scale_sums", "c, at, g, row", [*lines, "return ()"])
 
 
-def _definition(name: str, arguments: str, lines: Sequence[str]) -> str:
+def definition(name: str, arguments: str, lines: Sequence[str]) -> str:
     return f"@straight\ndef {name}({arguments}):\n" + "".join(f"    {line}\n" for line in lines)
 
 
@@ -139,10 +143,10 @@ def _function(system: Unrolled, sums: Sums, function: Straight) -> str:
         writer.lines.append(", ".join(_called(*symbol) for symbol in given) + ", = z")
     if not function.rows:
         arguments += ", z" if given else ""
-        returned = ", ".join(writer.rendered(node) for node in results) + ","
+        returned = ", ".join(writer.named(node) for node in results) + ","
         for (k, _), node in zip(added, weighed, strict=True):
             writer.add(k, node)
-        return _definition(function.name, arguments, [*writer.lines, f"return ({returned})"])
+        return definition(function.name, arguments, [*writer.lines, f"return ({returned})"])
     for text in dict.fromkeys(part for pair in function.rows.values() for part in pair):
         if text.isidentifier():
             arguments += f", {text}"
@@ -154,7 +158,7 @@ def _function(system: Unrolled, sums: Sums, function: Straight) -> str:
             writer.put(symbol, node)
         else:
             writer.add(symbol[1], node)
-    return _definition(function.name, arguments, [*writer.lines, "return ()"])
+    return definition(function.name, arguments, [*writer.lines, "return ()"])
 
 
 def tuple_state(function: Straight) -> State:
@@ -192,7 +196,7 @@ def _coefficients(system: Unrolled) -> str:
         lines.append(f"{_called(kind, index)} = " + (value if system.flags.parameters else f"theta[{where}]"))
     body, values = Writer(system.graph, entries, {symbol: _called(*symbol) for symbol in used}).write()
     lines += body + [f"c[at + {k}] = {value}" for k, value in enumerate(values)]
-    return _definition("coefficients", "theta, table, b, h, c, at", [*lines, "return ()"])
+    return definition("coefficients", "theta, table, b, h, c, at", [*lines, "return ()"])
 
 
 def _nudges(system: Unrolled) -> list[Straight]:
@@ -236,7 +240,7 @@ def _costs(system: Unrolled, sums: Sums, functions: Sequence[Straight], name: st
             lines += [] if lines else [inner[0].strip()]
             inner = inner[1:]
         lines += [f"if s[{CLOCK} + {n}*table[{LABELS}] + j] != 0.0:", *inner] if inner else []
-    return _definition(name, f"c, at, s, table, b, j, t, {arguments}", [*lines, "return ()"])
+    return definition(name, f"c, at, s, table, b, j, t, {arguments}", [*lines, "return ()"])
 
 
 def _moves(system: Unrolled) -> list[str]:
@@ -250,23 +254,25 @@ def _moves(system: Unrolled) -> list[str]:
         return ", ".join([f"{g}{i}" for g in groups for i in range(d)] + ([rest] if rest else [])) + ", = z"
 
     found = [
-        _definition(name, "z, row", [f"return ({values(start)})"])
+        definition(name, "z, row", [f"return ({values(start)})"])
         for name, start in zip(("positions", "momenta", "velocities"), numbers(0, d), strict=False)
     ]
-    found.append(_definition("number", "z, row", ["return (z[row],)"]))
-    found.append(_definition("store_number", "array, row, z", ["x, = z", "array[row] = x", "return ()"]))
+    found.append(definition("number", "z, row", ["return (z[row],)"]))
+    found.append(definition("store_number", "array, row, z", ["x, = z", "array[row] = x", "return ()"]))
+    worst = ["x, = z", "array[row] = select(less(0.0, x), x, array[row])", "return ()"]
+    found.append(definition("store_worst", "array, row, z", worst))
     stores = [f"array[row + {i}] = x{i}" for i in range(d)]
-    found.append(_definition("store_row", "array, row, z", [names("x"), *stores, "return ()"]))
+    found.append(definition("store_row", "array, row, z", [names("x"), *stores, "return ()"]))
     for k, name in enumerate(("part_q", "part_p", "part_v")):
         kept = ", ".join(f"{'xyz'[k]}_{i}" for i in range(d)) + ","
-        found.append(_definition(name, "z", [names("x_", "y_", "z_", rest="rest"), f"return ({kept})"]))
-    found.append(_definition("part_rest", "z", [names("x_", "y_", "z_", rest="rest"), "return (rest,)"]))
+        found.append(definition(name, "z", [names("x_", "y_", "z_", rest="rest"), f"return ({kept})"]))
+    found.append(definition("part_rest", "z", [names("x_", "y_", "z_", rest="rest"), "return (rest,)"]))
     mean = ", ".join(f"0.5*(x{i} + y{i})" for i in range(d)) + ","
-    found.append(_definition("mean", "z", [names("x", "y"), f"return ({mean})"]))
+    found.append(definition("mean", "z", [names("x", "y"), f"return ({mean})"]))
     times = ", ".join(f"factor*x{i}" for i in range(d)) + ","
-    found.append(_definition("scaled", "factor, z", [names("x"), f"return ({times})"]))
+    found.append(definition("scaled", "factor, z", [names("x"), f"return ({times})"]))
     ahead = ", ".join(f"3.0*(x{i} - y{i}) + u{i}" for i in range(d)) + ","
-    found.append(_definition("extrapolated", "z", [names("x", "y", "u"), f"return ({ahead})"]))
+    found.append(definition("extrapolated", "z", [names("x", "y", "u"), f"return ({ahead})"]))
     kept = ", ".join(f"select(less(0.0, rest), lost, x{i})" for i in range(d)) + ","
-    found.append(_definition("spoiled", "lost, z", [names("x", rest="rest"), f"return ({kept})"]))
+    found.append(definition("spoiled", "lost, z", [names("x", rest="rest"), f"return ({kept})"]))
     return found

@@ -39,7 +39,7 @@ class Writer:
         for node in self.graph.reachable(self.roots):
             self.uses.update(self.graph.arguments(node))
             head = self.graph.nodes[node]
-            if head[0] == "product" and all(int(e) == e > 0 for _, e in head[1]):
+            if head[0] == "product" and min(e for _, e in head[1]) > 0 and all(int(e) == e for _, e in head[1]):
                 self.products.append((node, dict(head[1])))
         self.products.sort(key=lambda item: -sum(item[1].values()))
 
@@ -56,6 +56,11 @@ class Writer:
             else:
                 pending += missing[::-1]
         return self.text[node]
+
+    def named(self, node: Node) -> str:
+        """The name of a node that is computed here and now, not where it is used."""
+        text = self.rendered(node)
+        return text if text.isidentifier() else self._assign(text)
 
     def leaf(self, kind: str, index: int) -> str:
         """What a symbol is called."""

@@ -4,7 +4,8 @@
     dJ/dq_start = +d_beta P_0,   dJ/dq_stop = -d_beta P_N
 
 with P_0 = p_0^- + beta w_0 c_q and P_N = p_N^+ - beta w_N c_q. No boundary term is left, whether an end is fixed or
-natural. The limit beta to 0 is the linear response: Hess(S_d) delta = w c_q on the free nodes.
+natural. The limit beta to 0 is the linear response: Hess(S_d) delta = w c_q on the free nodes, and d_beta P_0 and
+-d_beta P_N are what w c_q - Hess(S_d) delta leaves at the ends.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ from ..compiler.contract import Environment
 from ..compiler.kernel import entry
 from ..errors import ConvergenceError
 from ..methods.verlet import new_work, prepare
-from ..methods.verlet_action import interval_parameters, interval_response
+from ..methods.verlet_action import interval_response
 from ..solvers.problem import Problem
-from ..solvers.twopoint import Solution, TwoPoint, as_trajectory, judge, solve
+from ..solvers.twopoint import Paths, Solution, TwoPoint, as_trajectory, judge, nudged_paths, solve
 from .estimators import Adjoint, Centered, Estimator, Exact, Holomorphic, OneSided, contrast, half_circle
 from .radius import Parts, search_radius
 from .result import EndsGradient, Gradient
@@ -36,106 +37,154 @@ def path_response(env: Environment, b: int, q: ndarray, dq: ndarray, g: ndarray)
         interval_response(env, b, k, q[k], q[k + 1], dq[k], dq[k + 1], g, -1.0, work)
 
 
-@entry
-def path_contrast(env: Environment, b: int, paths: ndarray, coefficients: ndarray, g: ndarray) -> None:
-    """g += sum over nudges of coefficient d_theta(-S_d), interval by interval."""
-    work = new_work(env, paths[0, 0])
-    prepare(env, b, paths[0, 0], paths[0, 0], work)
-    for k in range(paths.shape[1] - 1):
-        for c in range(paths.shape[0]):
-            interval_parameters(env, b, k, paths[c, k], paths[c, k + 1], g, -coefficients[c], work)
-
-
 def gradient(problem: Problem, boundary: Ends, estimator: Estimator, save: Any, on_failure: str) -> Gradient:
     """The gradient between two ends; see :func:`lagrangian_eqprop.eqprop.gradient.gradient`."""
-    two, found = solve(problem, boundary, on_failure)
+    two, paths = solve(problem, boundary, on_failure)
     samples = two.samples
-    g = np.zeros_like(problem.theta)
-    starts, stops = np.zeros((samples, problem.system.size)), np.zeros((samples, problem.system.size))
-    errors: list[float] = []
-    messages = [answer.message for answer in found]
-    for b, free in enumerate(found):
-        if messages[b]:
-            continue
-        try:
-            parts = _sample(two, b, free, estimator)
-        except ConvergenceError as error:
-            messages[b] = str(error)
-            continue
-        g += parts.g
-        starts[b], stops[b] = parts.dq[0], parts.dp[0]
-        if parts.error is not None:
-            errors.append(parts.error)
-    message = judge(messages, on_failure)
-    good = np.array([not text for text in messages])
-    paths = np.stack([answer.q for answer in found])
-    losses = np.zeros(samples)
-    problem.run("losses", two.env, paths, 0, problem.grid.steps + 1, losses)
-    if problem.theta.size:
-        problem.run("explicit_parameters", two.env, paths, 0, problem.grid.steps + 1, good, g)
-    losses[~good], starts[~good], stops[~good] = np.nan, np.nan, np.nan
+    parts = _estimate(two, paths, estimator)
+    message = judge(paths.messages, on_failure)
+    good = np.array([not text for text in paths.messages])
     count = int(good.sum())
+    losses = np.zeros(samples)
+    problem.run("losses", two.env, paths.q, 0, problem.grid.steps + 1, losses)
+    if problem.theta.size:
+        problem.run("explicit_parameters", two.env, paths.q, 0, problem.grid.steps + 1, good, parts.g)
+    loss = float(losses.sum(where=good)/count)
+    for part in (losses, parts.dq, parts.dp):
+        part[~good] = np.nan
 
     def fold(value: ndarray, end: ndarray | None) -> ndarray | None:
+        """The derivative of the mean, in the shape of what was given."""
         if end is None:
             return None
         value = value/count
-        return value if end.ndim == 2 and len(end) == samples else np.nansum(value, 0, keepdims=end.ndim == 2)
+        if end.ndim == 2 and len(end) == samples:
+            return value
+        return value.sum(0, keepdims=end.ndim == 2, where=good[:, None])
 
     batched = two.batch is not None
     path = nudged = None
     if save is not None:
-        path = as_trajectory(problem, two.batch, found)
+        path = as_trajectory(problem, two.batch, paths)
         if isinstance(estimator, (OneSided, Centered)):
-            moved = [_moved(two, b, free, abs(estimator.beta)) if good[b] else free for b, free in enumerate(found)]
-            nudged = as_trajectory(problem, two.batch, moved)
+            nudged = as_trajectory(problem, two.batch, _moved(two, paths, abs(estimator.beta)))
     return Gradient(
-        loss=float(np.nanmean(losses)), losses=losses if batched else losses[0],
-        parameters=problem.shaped(g, two.batch, count), success=good if batched else bool(good[0]), message=message,
-        ends=EndsGradient(fold(starts, boundary.q_start), fold(stops, boundary.q_stop)),
-        error=max(errors) if errors else None, path=path, nudged=nudged,
+        loss=loss, losses=losses if batched else losses[0], parameters=problem.shaped(parts.g, two.batch, count),
+        success=good if batched else bool(good[0]), message=message,
+        ends=EndsGradient(fold(parts.dq, boundary.q_start), fold(parts.dp, boundary.q_stop)), error=parts.error,
+        path=path, nudged=nudged,
     )  # fmt: skip
 
 
-def _sample(two: TwoPoint, b: int, free: Solution, estimator: Estimator) -> Parts:
+def _parts(two: TwoPoint) -> Parts:
+    """Nothing yet, for all samples."""
+    ends = np.zeros((2, two.samples, two.problem.system.size))
+    return Parts(np.zeros_like(two.problem.theta), ends[0], ends[1])
+
+
+def _estimate(two: TwoPoint, paths: Paths, estimator: Estimator) -> Parts:
+    """The parts of all samples; one that fails gets its message."""
     if isinstance(estimator, Exact):
-        return _exact(two, b, free)
-    if isinstance(estimator, Adjoint):
-        return _adjoint(two, b, free)
-    if isinstance(estimator, Holomorphic):
-        return _holomorphic(two, b, free, estimator)
-    betas, coefficients = contrast(estimator)
-    return _contrast(two, b, free, [_moved(two, b, free, beta) if beta else free for beta in betas], coefficients)
+        return _exact(two, paths)
+    if isinstance(estimator, (OneSided, Centered)):
+        return _contrast(two, paths, *contrast(estimator))
+    total = _parts(two)
+    for b, free in enumerate(paths):
+        if free.message:
+            continue
+        try:
+            if isinstance(estimator, Adjoint):
+                one = _adjoint(two, b, free)
+            else:
+                one = _holomorphic(two, paths, b, estimator)
+        except ConvergenceError as error:
+            paths.messages[b] = str(error)
+            continue
+        total.g += one.g
+        total.dq[b], total.dp[b] = one.dq[0], one.dp[0]
+        if one.error is not None:
+            total.error = max(one.error, total.error or 0.0)
+    return total
 
 
-def _moved(two: TwoPoint, b: int, free: Solution, beta: float) -> Solution:
-    nudged = two.nudged(b, free, beta)
-    if nudged is None or not nudged.success or nudged.index != free.index:
-        raise ConvergenceError(
+def _nudged(two: TwoPoint, paths: Paths, rows: list[tuple[int, float]]) -> list[tuple[str, Solution]]:
+    """For each (sample, beta) the nudged path; where it is not on the free one's branch, why, and the free one."""
+    samples, betas = [b for b, _ in rows], [beta for _, beta in rows]
+    found = []
+    for b, beta, moved in zip(samples, betas, nudged_paths(two, paths, samples, betas), strict=True):
+        free = paths.row(b)
+        if moved is not None and moved.success and moved.index == free.index:
+            found.append(("", moved))
+            continue
+        text = (
             f"the nudged path of sample {b} leaves the branch of the free one at beta = {beta:.3g} (Morse index "
-            f"{free.index} against {nudged.index if nudged else 'none'}); take a smaller beta, or Exact"
+            f"{free.index} against {moved.index if moved else 'none'}); take a smaller beta, or Exact"
         )
-    return nudged
+        found.append((text, free))
+    return found
 
 
-def _contrast(two: TwoPoint, b: int, free: Solution, nudged: list[Solution], coefficients: ndarray) -> Parts:
-    paths = np.stack([answer.q for answer in nudged])
-    g = np.zeros(two.problem.theta.shape, paths.dtype)
-    two.problem.run("path_contrast", two.env, b, paths, coefficients.astype(paths.dtype), g)
-    starts, stops = (coefficients @ np.stack([answer.p[end] - free.p[end] for answer in nudged]) for end in (0, -1))
-    return Parts(g, starts[None], -stops[None])
+def _moved(two: TwoPoint, paths: Paths, beta: float) -> Paths:
+    """The nudged paths of all samples that have not failed."""
+    rows = [(b, beta) for b, message in enumerate(paths.messages) if not message]
+    moved = Paths(paths.q.copy(), paths.p.copy(), paths.residual.copy(), paths.index.copy(), list(paths.messages))
+    for (b, _), (message, answer) in zip(rows, _nudged(two, paths, rows), strict=True):
+        if message:
+            raise ConvergenceError(message)
+        moved.put(b, answer)
+    return moved
 
 
-def _exact(two: TwoPoint, b: int, free: Solution) -> Parts:
+def _contrast(two: TwoPoint, paths: Paths, betas: ndarray, coefficients: ndarray) -> Parts:
+    """The contrast of a few nudges; where one of them is zero, that path is the free one."""
+    total = _parts(two)
+    good = [b for b, message in enumerate(paths.messages) if not message]
+    rows = [(b, float(beta)) for b in good for beta in betas if beta != 0.0]
+    answers = iter(_nudged(two, paths, rows))
+    chosen: list[list[Solution]] = []
+    for b in good:
+        found = [next(answers) if beta != 0.0 else ("", paths.row(b)) for beta in betas]
+        paths.messages[b] = next((message for message, _ in found if message), "")
+        if not paths.messages[b]:
+            chosen.append([answer for _, answer in found])
+    good = [b for b in good if not paths.messages[b]]
+    if good:
+        q, p = (np.stack([getattr(answer, name) for found in chosen for answer in found]) for name in "qp")
+        _add_contrast(two, good, q, np.tile(coefficients, len(good)), total.g)
+        momenta = p[:, [0, -1]].reshape(len(good), len(betas), 2, -1) - paths.p[good][:, None, [0, -1]]
+        starts, stops = np.einsum("n,bned->ebd", coefficients, momenta)
+        total.dq[good], total.dp[good] = starts, -stops
+    return total
+
+
+def _add_contrast(two: TwoPoint, samples: list[int], q: ndarray, coefficients: ndarray, g: ndarray) -> None:
+    """g += the sum over paths, equally many of each sample, of coefficient d_theta(-S_d)."""
+    work = two.workspace(np.iscomplexobj(q))
+    rows = np.repeat(np.array(samples), len(q)//len(samples))
+    work.run("contrast_paths", work.span, rows, coefficients.astype(q.dtype), work.padded(q), g, work.room)
+
+
+def _exact(two: TwoPoint, paths: Paths) -> Parts:
+    """The limit of no nudge at all."""
+    work, total = two.workspace(), _parts(two)
+    asked = np.array([not message for message in paths.messages])
+    done, ends = asked.copy(), np.zeros((two.samples, 2, two.problem.system.size))
+    slope, kept = np.empty_like(work.room.r), np.empty_like(work.room.H)
+    work.run("respond_paths", work.shape, work.span, work.padded(paths.q), done, slope, kept, total.g, ends, work.room)
+    for b in np.flatnonzero(asked & ~done).tolist():
+        ends[b] = _respond(two, b, paths.row(b), total.g)
+    return Parts(total.g, ends[:, 0], ends[:, 1])
+
+
+def _respond(two: TwoPoint, b: int, free: Solution, g: ndarray) -> ndarray:
+    """The same for one sample, with exchanges of pivots across nodes."""
     diagonal, upper = two.hessian(b, free.q, 0.0)
     two.factorise(diagonal, upper)
     slope = two.state(b, free.q, 1.0).slope
     response = np.zeros_like(free.q)
     response[two.low : two.high] = two.solve(diagonal, upper, slope[two.low : two.high])
-    g = np.zeros_like(two.problem.theta)
     two.problem.run("path_response", two.env, b, free.q, response, g)
-    # P_0 = -D_1 L_d + beta w_0 c_q and P_N = D_2 L_d - beta w_N c_q; a fixed end itself does not move
-    return Parts(g, (slope[0] - upper[0] @ response[1])[None], (slope[-1] - upper[-1].T @ response[-2])[None])
+    return np.stack([slope[0] - upper[0] @ response[1], slope[-1] - upper[-1].T @ response[-2]])
 
 
 def _adjoint(two: TwoPoint, b: int, free: Solution) -> Parts:
@@ -161,27 +210,29 @@ def _adjoint(two: TwoPoint, b: int, free: Solution) -> Parts:
     return Parts(g, (slope[0] + upper[0] @ multiplier[1])[None], (slope[-1] + upper[-1].T @ multiplier[-2])[None])
 
 
-def _holomorphic(two: TwoPoint, b: int, free: Solution, estimator: Holomorphic) -> Parts:
+def _holomorphic(two: TwoPoint, paths: Paths, b: int, estimator: Holomorphic) -> Parts:
     unit, counts = half_circle(estimator.points)
+    free = paths.row(b)
 
     def circle(radius: float) -> tuple[Parts, ndarray] | None:
-        nudged = []
-        for point in unit:
-            answer = two.nudged(b, free, complex(radius*point))
-            if answer is None or not answer.success:
-                return None
-            nudged.append(answer)
-        parts = _contrast(two, b, free, nudged, counts*unit.conj()/(estimator.points*radius))
+        found = nudged_paths(two, paths, [b]*len(unit), [complex(radius*point) for point in unit])
+        nudged = [answer for answer in found if answer is not None and answer.success]
+        if len(nudged) < len(unit):
+            return None
+        coefficients = counts*unit.conj()/(estimator.points*radius)
+        g = np.zeros(two.problem.theta.shape, complex)
+        _add_contrast(two, [b], np.stack([answer.q for answer in nudged]), coefficients, g)
+        starts, stops = (coefficients @ np.stack([a.p[end] - free.p[end] for a in nudged]) for end in (0, -1))
         moved = [np.concatenate([(a.q - free.q).ravel(), (a.p - free.p)[[0, -1]].ravel()]) for a in nudged]
-        return Parts(parts.g.real.copy(), parts.dq.real.copy(), parts.dp.real.copy()), np.stack(moved)[None]
+        return Parts(g.real.copy(), starts[None].real.copy(), -stops[None].real), np.stack(moved)[None]
 
-    response = abs(estimator.radius) if estimator.radius is not None else _first_radius(two, b, free)
+    response = abs(estimator.radius) if estimator.radius is not None else _first_radius(two, paths, b)
     return search_radius(circle, response, estimator)
 
 
-def _first_radius(two: TwoPoint, b: int, free: Solution) -> float:
+def _first_radius(two: TwoPoint, paths: Paths, b: int) -> float:
     """A nudge that moves the path by a tenth of its size, judged by the linear response."""
-    small = 1e-6
-    moved = two.nudged(b, free, small)
-    speed = 1.0 if moved is None else np.abs(moved.q - free.q).max()/small
-    return float(np.clip(0.1*max(np.abs(free.q).max(), 1e-3)/max(speed, 1e-300), 1e-9, 1e3))
+    small, q = 1e-6, paths.q[b]
+    (moved,) = nudged_paths(two, paths, [b], [small])
+    speed = 1.0 if moved is None else np.abs(moved.q - q).max()/small
+    return float(np.clip(0.1*max(np.abs(q).max(), 1e-3)/max(speed, 1e-300), 1e-9, 1e3))

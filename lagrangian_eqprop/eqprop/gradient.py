@@ -16,18 +16,21 @@ from ..errors import ConvergenceError, invalid
 from ..grid import Grid
 from ..solvers import initial as stepping
 from ..solvers import newton_band, newton_paths, newton_terms, nudges, record, start, twopoint
+from ..solvers.gauss import check_problem, check_stages
 from ..solvers.nodes import Nodes, fits
 from ..solvers.problem import Problem
+from ..solvers.products import applies as multiplies
 from ..solvers.record import Keeper
 from ..solvers.start import Start, without
 from ..solvers.unrolled import applies
 from ..symbols.cost import Cost
 from ..symbols.definition import Definition
 from ..symbols.graph import NONANALYTIC
-from . import adjoint, echo, ends
+from . import adjoint, echo, ends, products
 from . import initial as initial_value
 from .estimators import Adjoint, Centered, Estimator, Exact, Holomorphic, OneSided
 from .exact import exact
+from .exact_gauss import exact_gauss
 from .result import Gradient, InitialGradient
 
 _STEPPING = (start, stepping, record, nudges, twopoint, newton_band, newton_terms, newton_paths)
@@ -65,7 +68,8 @@ def problem_of(system: Definition, grid: Grid, cost: Any, options: dict[str, Any
 def gradient(
     system: Definition, boundary: Initial | Ends, grid: Grid, cost: Any, *, estimator: Estimator | None = None,
     save: Any = None, on_failure: str = "raise", stability: str = "check", progress: bool = False,
-    retrace: str | None = None, dtype: Any = float, threads: int | None = None, **options: Any,
+    retrace: str | None = None, dtype: Any = float, threads: int | None = None, stages: int | None = None,
+    **options: Any,
 ) -> Gradient:  # fmt: skip
     """See :meth:`lagrangian_eqprop.System.gradient`."""
     check_on_failure(on_failure)
@@ -77,6 +81,8 @@ def gradient(
         raise invalid("cost", "a lep.Cost or a non-empty list of them", repr(cost))
     check_choices(retrace, dtype, threads)
     problem = problem_of(system, grid, cost, options)
+    if stages is not None and problem.method.name != "gauss":
+        raise invalid("stages", "given with method='gauss' alone", f"method {problem.method.name!r}")
     if isinstance(estimator, Holomorphic):
         check_analytic(problem)
     if isinstance(boundary, Ends):
@@ -84,7 +90,7 @@ def gradient(
     if not isinstance(boundary, Initial):
         raise invalid("boundary", "lep.Initial or lep.Ends", type(boundary).__name__)
     return _initial(
-        problem, boundary, estimator, save, on_failure, stability, progress, retrace, dtype, threads
+        problem, boundary, estimator, save, on_failure, stability, progress, retrace, dtype, threads, stages
     )  # fmt: skip
 
 
@@ -98,7 +104,7 @@ def check_choices(retrace: str | None, dtype: Any, threads: int | None) -> None:
         raise invalid("retrace", "'store', 'integrate' or None", repr(retrace))
     if dtype not in (float, np.float64, np.float32, "float64", "float32"):
         raise invalid("dtype", "'float64' or 'float32'", repr(dtype))
-    if threads is not None and (not isinstance(threads, (int, np.integer)) or threads < 1):
+    if threads is not None and (not isinstance(threads, (int, np.integer)) or isinstance(threads, bool) or threads < 1):
         raise invalid("threads", "a positive integer or None", repr(threads))
 
 
@@ -132,19 +138,31 @@ def _looped(
     return free, parts
 
 
+def _gauss(
+    stages: int, problem: Problem, begin: Start, stability: str, retrace: str | None, ticks: Any, **options: Any
+) -> Any:  # fmt: skip
+    return exact_gauss(problem, begin, stages, ticks)
+
+
 def _initial(
     problem: Problem, boundary: Initial, estimator: Estimator, save: Any, on_failure: str, stability: str,
-    progress: bool, retrace: str | None, dtype: Any, threads: int | None,
+    progress: bool, retrace: str | None, dtype: Any, threads: int | None, stages: int | None,
 ) -> Gradient:  # fmt: skip
     from ..progress import bar
 
-    fast = isinstance(estimator, Exact) and save is None and applies(problem)
+    lowered: Callable | None = exact if applies(problem) else products.exact if multiplies(problem) else None
+    if problem.method.name == "gauss":
+        if not isinstance(estimator, Exact) or save is not None:
+            raise invalid("estimator", "Exact, without save, for method='gauss'", repr(estimator))
+        check_problem(problem, check_stages(stages), dtype)
+        lowered = functools.partial(_gauss, check_stages(stages))
+    fast = isinstance(estimator, Exact) and save is None and lowered is not None
     begin = Start(problem, boundary, "later" if fast and stability == "check" else stability)
     samples = begin.batch or 1
     keeper = Keeper(problem, begin.batch, save) if save is not None else None
     with bar(progress, 2*problem.grid.steps, "steps") as ticks:
-        if fast:
-            parts, losses, failures = exact(problem, begin, stability, retrace, ticks, dtype=dtype, threads=threads)
+        if fast and lowered is not None:
+            parts, losses, failures = lowered(problem, begin, stability, retrace, ticks, dtype=dtype, threads=threads)
             explicit, free = np.zeros_like(problem.theta), None
         else:
             free, parts = _looped(problem, begin, estimator, keeper, ticks)
@@ -159,7 +177,7 @@ def _initial(
     gq_at_v = gq.copy()
     if problem.method.explicit and boundary.v is None:
         gv = begin.masses*parts.dp
-    elif fits(problem, samples):
+    elif fits(problem, samples) or multiplies(problem):
         gp = np.where(good[:, None], parts.dp, 0.0)
         found = Nodes(problem, np.zeros(1, int)).chain(begin.q[:, None], begin.v[:, None], gp[:, None])
         gq_at_v, gv, pull = gq + found[0][:, 0], found[1][:, 0], found[2]

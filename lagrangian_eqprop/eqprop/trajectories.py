@@ -10,8 +10,10 @@ from ..boundary import Ends, Initial
 from ..errors import ConvergenceError, invalid
 from ..grid import Grid
 from ..progress import bar
-from ..solvers import twopoint
+from ..solvers import products, swept, twopoint
+from ..solvers.failures import Failures
 from ..solvers.forward import forward
+from ..solvers.gauss import check_stages, gauss_trajectory
 from ..solvers.initial import integrate
 from ..solvers.problem import bind
 from ..solvers.record import Keeper
@@ -25,7 +27,7 @@ from .gradient import check_choices, check_on_failure, cost_list, nudged_initial
 
 def trajectory(
     system: Definition, boundary: Initial | Ends, grid: Grid, *, cost: Any, nudge: float, save: Any, stability: str,
-    on_failure: str, progress: bool, dtype: Any, threads: int | None, **options: Any,
+    on_failure: str, progress: bool, dtype: Any, threads: int | None, stages: int | None, **options: Any,
 ) -> Trajectory:  # fmt: skip
     """See :meth:`lagrangian_eqprop.System.trajectory`."""
     check_on_failure(on_failure)
@@ -40,21 +42,35 @@ def trajectory(
         options["parameters"] = _own(system, cost, options.get("parameters"))
         cost, options["targets"] = None, None
     problem = problem_of(system, grid, cost, options)
+    if stages is not None and problem.method.name != "gauss":
+        raise invalid("stages", "given with method='gauss' alone", f"stages={stages!r} with {problem.method.name!r}")
+    if problem.method.name == "gauss":
+        check_gauss(boundary, nudge)
+        with bar(progress, grid.steps, "steps") as ticks:
+            made, failed = gauss_trajectory(problem, boundary, check_stages(stages), save, stability, dtype, ticks)
+        return settled(made, failed, on_failure, grid)
     if isinstance(boundary, Ends):
         with bar(progress, 1, "paths") as ticks:
             return twopoint.trajectory(problem, boundary, on_failure, float(nudge), ticks)
     if not isinstance(boundary, Initial):
         raise invalid("boundary", "lep.Initial or lep.Ends", type(boundary).__name__)
-    unrolled = not nudge and applies(problem)
-    start = Start(problem, boundary, "later" if unrolled and stability == "check" else stability)
+    chain = not nudge and dtype not in (np.float32, "float32") and swept.applies(problem, samples_of(boundary))
+    unrolled = not nudge and not chain and applies(problem)
+    dense = not nudge and not chain and products.applies(problem)
+    lowered = forward if unrolled else products.forward if dense else None
+    start = Start(problem, boundary, "later" if (chain or lowered) and stability == "check" else stability)
     with bar(progress, grid.steps, "steps") as ticks:
         if nudge:
             free = initial_value.free_run(problem, start, False, (), ticks)
             failures = free.failures
             found = nudged_initial(problem, free, float(nudge), save) if failures.good.any() else None
-        elif unrolled:
+        elif chain:
             keeper = Keeper(problem, start.batch, save)
-            keeper.q, keeper.p, failures = forward(
+            keeper.q, keeper.p, failures = swept.forward(problem, start, keeper.kept, stability, ticks)
+            found = keeper.trajectory(start, failures) if failures.good.any() else None
+        elif lowered:
+            keeper = Keeper(problem, start.batch, save)
+            keeper.q, keeper.p, failures = lowered(
                 problem, start, keeper.kept, stability, ticks, dtype=dtype, threads=threads
             )  # fmt: skip
             found = keeper.trajectory(start, failures) if failures.good.any() else None
@@ -63,9 +79,28 @@ def trajectory(
             q, p, guess = start.q.copy(), start.p.copy(), start.v.copy()
             failures = integrate(problem, q, p, guess, observers=(keeper,), progress=ticks)
             found = keeper.trajectory(start, failures) if failures.good.any() else None
+    return settled(found, failures, on_failure, grid)
+
+
+def samples_of(boundary: Initial) -> int:
+    """How many samples the initial data have."""
+    states = (boundary.q, boundary.v, boundary.p)
+    return max(len(state) if state is not None and state.ndim > 1 else 1 for state in states)
+
+
+def settled(found: Trajectory | None, failures: Failures, on_failure: str, grid: Grid) -> Trajectory:
+    """What was found, where failures allow it."""
     if found is None or (on_failure == "raise" and not failures.good.all()):
         raise ConvergenceError(failures.message(grid))
     return found
+
+
+def check_gauss(boundary: Any, nudge: float) -> None:
+    """The Gauss method integrates free paths from initial data."""
+    if not isinstance(boundary, Initial):
+        raise invalid("boundary", "lep.Initial with method='gauss'", type(boundary).__name__)
+    if nudge:
+        raise invalid("method", "'verlet' or 'midpoint' for a nudged trajectory", "'gauss'")
 
 
 def _own(system: Definition, cost: Any, parameters: Any) -> Any:

@@ -12,6 +12,7 @@ from ..errors import unknown
 from ..symbols.definition import Definition
 from . import (
     common,
+    gauss,
     linear,
     midpoint,
     midpoint_action,
@@ -30,7 +31,7 @@ class Method:
     Attributes
     ----------
     order : int
-        Order of the trajectory in the step.
+        Order of the trajectory in the step; 0 where it depends on the stages.
     explicit, symmetric : bool
         Whether a step needs no equation to be solved; whether L_d(x, y) at h is -L_d(y, x) at -h.
     labels : "nodes" or "middles"
@@ -42,7 +43,23 @@ class Method:
     explicit: bool
     symmetric: bool
     labels: str
-    kernels: tuple[Callable, ...]
+    loops: tuple[Callable, ...]
+
+    @property
+    def kernels(self) -> tuple[Callable, ...]:
+        """The kernels of the loops over places.
+
+        Raises
+        ------
+        ValueError
+            If the method is written out for small systems alone.
+        """
+        if not self.loops:
+            raise ValueError(
+                f"method must be 'verlet' or 'midpoint' here; {self.name!r} gives free paths from initial data by "
+                f"System.trajectory, and their gradient by Exact"
+            )
+        return self.loops
 
 
 def _method(name: str, module: ModuleType, *others: ModuleType) -> Method:
@@ -53,6 +70,8 @@ def _method(name: str, module: ModuleType, *others: ModuleType) -> Method:
 METHODS = {
     "verlet": _method("verlet", verlet, verlet_action, verlet_adjoint, stability),
     "midpoint": _method("midpoint", midpoint, midpoint_action, midpoint_adjoint),
+    # the order is twice the stages; it has no loops over places: see ``solvers.gauss``
+    "gauss": Method("gauss", gauss.ORDER, gauss.EXPLICIT, gauss.SYMMETRIC, gauss.LABELS, ()),
 }
 
 
@@ -66,8 +85,8 @@ def choose(system: Definition, name: str | None) -> Method:
     """
     if name is not None and name not in METHODS:
         raise unknown("method", str(name), METHODS)
-    if name == "midpoint":
-        return METHODS["midpoint"]
+    if name in ("midpoint", "gauss"):
+        return METHODS[name]
     reason = why_not(system)
     if name == "verlet" and reason:
         raise ValueError(

@@ -4,9 +4,9 @@ The unknown of a step is V = (q_{k+1} - q_k)/h. With Q = q + h V/2, and r = p + 
 
     A dV = r,   A = L_vv + h/2 (L_vq - L_qv) - h^2/4 L_qq
 
-starts from the quadratic through the last three velocities. Convergence is quadratic: a change below 1e-9 of
-the velocity leaves an error far below rounding, and p_{k+1} = p_k + h L_q is carried along to first order in
-that last change, so that no evaluation is spent on confirming. Going back is the same with -h.
+starts from the quadratic through the last three velocities. Convergence is quadratic: a change below 1e-9 of the
+velocity (2e-4 in single precision) leaves an error far below rounding, and p_{k+1} = p_k + h L_q is carried along to
+first order in that last change, so that no evaluation is spent on confirming. Going back is the same with -h.
 
 The linear response from node k+1 to k, with A(-h):
 
@@ -38,8 +38,8 @@ from ..compiler.contract_unrolled import (
     positions,
     respond,
     spoiled,
-    store_number,
     store_row,
+    store_worst,
     velocities,
 )  # fmt: skip
 from ..compiler.derivatives import directional
@@ -83,19 +83,20 @@ def functions(system: Unrolled) -> list[Straight]:
     back_half = graph.sum([(half, -1)])
     Lq, Lv = at_middle(Lq), at_middle(Lv)
     Lqq, Lqv, Lvq, Lvv = ([at_middle(row) for row in block] for block in blocks)
-    change = solve(graph, matrix(1), plus((p, one), (Lq, half), (Lv, minus)))
+    change = solve(graph, matrix(1), Lvv, plus((p, one), (Lq, half), (Lv, minus)))
     speed = plus((v, one), (change, one))
     pull = plus((product(Lqq, change), half), (product(Lqv, change), one), (Lq, one))
     momentum = plus((p, one), (pull, h))
     moved, fast, far = (_largest(graph, x) for x in (change, speed, q))
     size = graph.call("magnitude", h)
+    near, still = (2e-4, 1e-6) if system.flags.single else (1e-9, 1e-13)
     excess = graph.call(
-        "minimum", graph.sum([(moved, 1), (fast, -1e-9)]), graph.sum([(graph.times(moved, size), 1), (far, -1e-13)])
+        "minimum", graph.sum([(moved, 1), (fast, -near)]), graph.sum([(graph.times(moved, size), 1), (far, -still)])
     )
     step = [*plus((q, one), (speed, h)), *momentum, *speed, excess]
     found = [Straight("newton", state("q", "m", "v"), step)]
     if system.costs:
-        turn = solve(graph, matrix(-1), plus((dp, one), (product(Lvq, dq), minus), (product(Lqq, dq), back_half)))
+        turn = solve(graph, matrix(-1), Lvv, plus((dp, one), (product(Lvq, dq), minus), (product(Lqq, dq), back_half)))
         drag = plus((dq, one), (turn, back_half))
         rest = plus((product(Lqq, drag), one), (product(Lqv, turn), one))
         thrust = plus((product(Lvq, drag), one), (product(Lvv, turn), one), (rest, back_half))
@@ -117,10 +118,21 @@ def _largest(graph: Graph, x: list[Node]) -> Node:
     return most
 
 
-def solve(graph: Graph, A: Matrix, b: list[Node]) -> list[Node]:
-    """A^-1 b by elimination without exchanges: for a positive mass A is that mass up to O(h)."""
-    A, x, n = [list(row) for row in A], list(b), len(b)
+def solve(graph: Graph, A: Matrix, mass: Matrix, b: list[Node]) -> list[Node]:
+    """A^-1 b by elimination; rows are exchanged where the mass matrix, which A is up to O(h), has a zero pivot."""
+    A, M, x, n = [list(row) for row in A], [list(row) for row in mass], list(b), len(b)
     for k in range(n):
+        found = [i for i in range(k, n) if M[i][k] != graph.zero] or [i for i in range(k, n) if A[i][k] != graph.zero]
+        best = found[0] if found else k
+        A[k], A[best], M[k], M[best], x[k], x[best] = A[best], A[k], M[best], M[k], x[best], x[k]
+        if A[k][k] == graph.zero:
+            raise ValueError("the Lagrangian must be regular: its mass matrix L_vv must be invertible")
+        for i in range(k + 1, n):
+            if M[i][k] == graph.zero or M[k][k] == graph.zero:
+                continue
+            ratio = graph.product([(M[i][k], 1), (M[k][k], -1)])
+            for j in range(k + 1, n):
+                M[i][j] = graph.sum([(M[i][j], 1), (graph.times(ratio, M[k][j]), -1)])
         for i in range(k + 1, n):
             factor = graph.product([(A[i][k], 1), (A[k][k], -1)])
             if factor == graph.zero:
@@ -146,7 +158,7 @@ def solved(c, at, s, table, b, j, t, q, p, v, residual, k):
             break
     q, p = part_q(y), part_p(y)
     if rounds == 50:
-        store_number(residual, k, part_rest(y))
+        store_worst(residual, k, part_rest(y))
         q = spoiled(np.nan, q + part_rest(y))
     return q, p, v
 

@@ -91,22 +91,27 @@ def forward_block(
     """``count`` steps of the k-th block of lanes; saves nodes by their slots, and positions in path."""
     row, full, half = 3*SIZE*k, 0, COEFFICIENTS
     q, p = positions(z, row), momenta(z, row)
-    for j in range(count + 1):
-        t = s[0] + j*s[1]
+    for j in range(count):
+        t, at = s[0] + j*s[1], node_row + 2*SIZE*slots[j]
         if path.size > 0:
             store_row(path, SIZE*j, q)
-        if j < count or closing:
-            loss(c, full, s, table, b, j, t, totals, k, q)
-        after = kick(c, half if j == 0 or j == count else full, s, table, b, j, t, q + p)
-        moved = drift(c, full, s, table, b, j, t, q + after)
         if slots[j] >= 0:
-            store_row(nodes, node_row + 2*SIZE*slots[j], q)
-            store_row(
-                nodes, node_row + 2*SIZE*slots[j] + SIZE, mean((after if j == count else p) + (p if j == 0 else after))
-            )  # fmt: skip
-        p = after
-        if j < count:
-            q = moved
+            store_row(nodes, at, q)
+            store_row(nodes, at + SIZE, p)
+        loss(c, full, s, table, b, j, t, totals, k, q)
+        p = kick(c, full if j > 0 else half, s, table, b, j, t, q + p)
+        if slots[j] >= 0 and j > 0:
+            store_row(nodes, at + SIZE, mean(positions(nodes, at + SIZE) + p))
+        q = drift(c, full, s, table, b, j, t, q + p)
+    t, at = s[0] + count*s[1], node_row + 2*SIZE*slots[count]
+    if path.size > 0:
+        store_row(path, SIZE*count, q)
+    if closing:
+        loss(c, full, s, table, b, count, t, totals, k, q)
+    p = kick(c, half, s, table, b, count, t, q + p)
+    if slots[count] >= 0:
+        store_row(nodes, at, q)
+        store_row(nodes, at + SIZE, p)
     store_row(z, row, q)
     store_row(z, row + SIZE, p)
 

@@ -14,7 +14,7 @@ from numpy import ndarray
 from ..compiler.derivatives import directional, gradient
 from ..symbols.evaluate import evaluate
 from ..symbols.graph import Node
-from ..symbols.terms import LocalTerm
+from ..symbols.terms import LocalTerm, Places
 from .problem import Problem
 
 _SMALL = 2**22  # values at once
@@ -31,19 +31,19 @@ class Nodes:
         self.inputs = [signal.sampled(labels, "middles" if middles else "nodes") for signal in signals]
 
     def _leaves(self, term: LocalTerm, q: ndarray, v: ndarray) -> dict[tuple[str, int], Any]:
-        rows, places = term.places.rows_of_coordinates(), term.places.places()
         leaves: dict[tuple[str, int], Any] = {("t", 0): self.t[:, None]}
         for a in range(term.size):
-            leaves["q", a], leaves["v", a] = q[..., rows[:, a]], v[..., rows[:, a]]
+            column = term.places.columns[a]
+            leaves["q", a], leaves["v", a] = q[..., column], v[..., column]
         for k in term.indices("p"):
             symbol = list(self.problem.values)[k]
             value, shape = self.problem.values[symbol], self.problem.bound.parameters[symbol].shape
             batched = value.ndim > len(shape)
             flat = value.reshape(len(value), -1) if batched else value.reshape(1, -1)
-            leaves["p", k] = (flat[:, places] if shape else flat)[:, None]
+            leaves["p", k] = (flat[:, term.places.places()] if shape else flat)[:, None]
         for k in term.indices("u"):
             array = self.inputs[k]
-            leaves["u", k] = array[..., places] if array.shape[2] > 1 else array
+            leaves["u", k] = array[..., term.places.places()] if array.shape[2] > 1 else array
         return leaves
 
     def _terms(self, name: str) -> list[tuple[LocalTerm, list[Node]]]:
@@ -59,6 +59,10 @@ class Nodes:
                     q = [term.graph.symbol("q", a) for a in range(term.size)]
                     p = [term.graph.symbol("p", k) for k in term.indices("p")]
                     roots = gradient(term.graph, along, [*q, *v, *p])
+                if name == "stiffness":
+                    q = [term.graph.symbol("q", a) for a in range(term.size)]
+                    slopes = gradient(term.graph, term.root, q)
+                    roots = [entry for slope in slopes for entry in gradient(term.graph, slope, q)]
                 if name == "mass":
                     roots = [entry for slope in roots for entry in gradient(term.graph, slope, v)]
                 if any(root != term.graph.zero for root in roots):
@@ -78,19 +82,17 @@ class Nodes:
         """L_v, of the shape of q."""
         p = np.zeros(q.shape)
         for term, roots in self._terms("Lv"):
-            rows = term.places.rows_of_coordinates()
             for a, value in enumerate(evaluate(term.graph, roots, self._leaves(term, q, v))):
-                _add(p, rows[:, a], value)
+                _add(p, term.places, a, value)
         return p
 
     def mass_diagonal(self, q: ndarray, v: ndarray) -> ndarray:
         """The diagonal of L_vv, of the shape of q."""
         m = np.zeros(q.shape)
         for term, roots in self._terms("mass"):
-            rows = term.places.rows_of_coordinates()
             values = evaluate(term.graph, roots[:: term.size + 1], self._leaves(term, q, v))
             for a, value in enumerate(values):
-                _add(m, rows[:, a], value)
+                _add(m, term.places, a, value)
         return m
 
     def mass(self, q: ndarray, v: ndarray) -> ndarray:
@@ -100,8 +102,17 @@ class Nodes:
         for term, roots in self._terms("mass"):
             rows, size = term.places.rows_of_coordinates(), term.size
             for k, value in enumerate(evaluate(term.graph, roots, self._leaves(term, q, v))):
-                _add(M, rows[:, k//size]*d + rows[:, k % size], value)
+                at = rows[:, k//size]*d + rows[:, k % size]
+                np.add.at(M.T, at, np.broadcast_to(value, (*M.shape[:-1], len(at))).T)
         return M.reshape(*q.shape, d)
+
+    def stiffness(self, q: ndarray) -> ndarray:
+        """Row sums of |V''| at rest, (samples, nodes, d): over the masses a bound on the squared frequencies."""
+        total, rest = np.zeros(q.shape), np.zeros_like(q)
+        for term, roots in self._terms("stiffness"):
+            for k, value in enumerate(evaluate(term.graph, roots, self._leaves(term, q, rest))):
+                _add(total, term.places, k//term.size, np.abs(value))
+        return total
 
     def chain(self, q: ndarray, v: ndarray, gp: ndarray) -> tuple[ndarray, ndarray, ndarray]:
         """The chain rule through p = L_v(q, v; theta): gp L_vq, gp L_vv, and gp L_v,theta laid out like theta."""
@@ -113,8 +124,8 @@ class Nodes:
                 leaves["dv", a] = gp[..., rows[:, a]]
             values = evaluate(term.graph, roots, leaves)
             for a in range(size):
-                _add(gq, rows[:, a], values[a])
-                _add(gv, rows[:, a], values[size + a])
+                _add(gq, term.places, a, values[a])
+                _add(gv, term.places, a, values[size + a])
             for k, value in zip(term.indices("p"), values[2*size :], strict=True):
                 offset, stride, step = self.problem.theta_layout[k]
                 full = np.broadcast_to(value, (len(q), 1, len(places)))[:, 0]
@@ -146,13 +157,13 @@ class Nodes:
         return v
 
 
-def _add(total: ndarray, columns: ndarray, value: ndarray) -> None:
-    """total[..., columns] += value, also where a column stands more than once."""
-    value = np.broadcast_to(value, (*total.shape[:-1], len(columns)))
-    if len(columns) == 1 or len(np.unique(columns)) == len(columns):
-        total[..., columns] += value
+def _add(total: ndarray, places: Places, a: int, value: ndarray) -> None:
+    """Add values at all places to what local coordinate a stands for, also where that is the same more than once."""
+    column = places.columns[a]
+    if isinstance(column, slice) or places.distinct[a]:
+        total[..., column] += value
     else:
-        np.add.at(total.T, columns, np.asarray(value).T)
+        np.add.at(total.T, column, np.broadcast_to(value, (*total.shape[:-1], len(column))).T)
 
 
 def path_action(problem: Problem, q: ndarray, labels: ndarray) -> ndarray:

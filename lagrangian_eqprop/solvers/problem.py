@@ -84,6 +84,7 @@ class Problem:
     # ------------------------------------------------------------------ values
     def _read_parameters(self, given: Mapping[Any, Any]) -> None:
         kept = self.bound.__dict__
+        self.values: dict[sp.Symbol, np.ndarray]
         if not given and "_defaults" in kept:
             self.values, self.theta_layout, self.theta, self.has_own_parameters = kept["_defaults"]
             return
@@ -101,7 +102,7 @@ class Problem:
             if not np.isfinite(array).all():
                 raise invalid(name, "finite", "nan or inf")
             values[symbol] = array
-        self.values: dict[sp.Symbol, np.ndarray] = values
+        self.values = values
         self.theta_layout = np.zeros((len(values), 3), np.int64)
         offset = 0
         for row, (symbol, value) in zip(self.theta_layout, values.items(), strict=True):

@@ -20,6 +20,8 @@ from .forward import all_nodes
 from .initial import Observer, integrate
 from .nodes import Nodes, chunk, fits, path_action
 from .problem import Problem
+from .products import all_nodes as all_nodes_of_products
+from .products import applies as multiplies
 from .start import Start
 from .unrolled import applies
 
@@ -93,6 +95,9 @@ class Keeper:
             """Step once more, for what the kept nodes do not tell."""
             if applies(self.problem):
                 all_nodes(self.problem, start, observe)
+                return
+            if multiplies(self.problem):
+                all_nodes_of_products(self.problem, start, observe)
                 return
             repeated = Failures(len(start.q))
             repeated.step[:] = failures.step

@@ -108,7 +108,9 @@ class Signals:
             b, labels, places = part.shape
             row[:] = offset, labels*places if b > 1 else 0, places if labels > 1 else 0, 1 if places > 1 else 0
             offset += part.size
-        flat = np.concatenate([part.ravel() for part in parts]) if parts else np.zeros(0)
+        flat = np.zeros(0) if not parts else parts[0].ravel()
+        if len(parts) > 1:
+            flat = np.concatenate([part.ravel() for part in parts])
         if self.constant:
             self._kept = flat, layout
         return flat, layout

@@ -65,7 +65,7 @@ class Start:
 
         def spread(state: ndarray) -> ndarray:
             full = state.ndim == 2 and len(state) == samples
-            return state.copy() if full else np.array(np.broadcast_to(state, (samples, size)))
+            return np.array(state if full else np.broadcast_to(state, (samples, size)), order="C")
 
         self.q = spread(boundary.q)
         if stability not in ("check", "ignore", "later"):
@@ -158,6 +158,9 @@ def check_stability(problem: Problem, start: Start, bounds: ndarray | None, stab
     if stability == "ignore" or not problem.method.explicit:
         return
     step = problem.grid.step
+    if bounds is None and fits(problem, len(start.q)):
+        rows = Nodes(problem, np.zeros(1, int)).stiffness(start.q[:, None])[:, 0]
+        bounds = (rows/np.abs(start.masses)).max(1)
     if bounds is not None and (step**2*bounds < 3).all():
         return
     m, values = np.zeros_like(start.q), np.zeros(len(start.q))

@@ -1,40 +1,34 @@
 """Two-point problems: stationary points of the whole discrete action between two ends.
 
 Newton on D_2 L_d(q_{k-1}, q_k) + D_1 L_d(q_k, q_{k+1}) = beta w_k c_q(q_k) for all free nodes at once, with the
-block-tridiagonal Hessian of S_d (Marsden and West 2001; Milnor, Morse theory). Three stages, each tried where the one
-before failed:
-
-    newton        with a line search on the residual
-    descent       on the action itself, its Hessian shifted until it is positive; for short enough times and
-                  positive masses a minimiser exists (Tonelli), which a line search on the residual misses
-    continuation  in a source that makes the guess a solution and is then taken away
+block-tridiagonal Hessian of S_d (Marsden and West 2001; Milnor, Morse theory): all samples in one call of compiled
+code (``newton_paths``). A sample that it cannot settle is looked at alone (``twopoint_search``).
 
 The inertia of the Hessian at the solution is the Morse index.
 """
 
 from __future__ import annotations
 
-import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy import ndarray
 
-from ..boundary import Ends, check_width
-from ..compiler import cache
+from ..boundary import Ends
 from ..compiler.contract import Environment
-from ..compiler.emission import module_text
-from ..compiler.kernel import entry, kernels_of
-from ..errors import ConvergenceError, invalid
+from ..compiler.kernel import entry
+from ..errors import ConvergenceError
 from ..methods.verlet import new_work, prepare
 from ..methods.verlet_action import interval, interval_action, interval_hessian
-from . import elimination
+from .newton_paths import DOUBTFUL, FAILED
 from .nudges import nudge_gradient, nudge_hessian, nudge_value
 from .problem import Problem
 from .record import make_trajectory
+from .twopoint_search import Solution, TwoPoint, elimination_module
 
-SINGULAR = 1e-13  # smallest pivot over its row, below which the Hessian counts as singular
+__all__ = ["Paths", "Solution", "TwoPoint", "elimination_module", "judge", "solve", "trajectory"]
 
 
 @entry
@@ -74,299 +68,88 @@ def action_value(env: Environment, b: int, q: ndarray, beta: complex) -> Any:
     return total
 
 
-@dataclass
-class Solution:
-    """A stationary path of one sample."""
 
-    q: ndarray
+@dataclass
+class Paths:
+    """Stationary paths, of a sample each: of all samples, or of some for several nudges."""
+
+    q: ndarray  # (rows, N+1, d)
     p: ndarray  # nodal momenta; the end momenta P_0 and P_N at the ends
-    residual: float
-    index: int
-    message: str = ""
-
-    @property
-    def success(self) -> bool:
-        return not self.message
-
-
-@dataclass
-class State:
-    """The action near one path: residual of the free nodes and, where asked for, its Hessian."""
-
-    D1: ndarray
-    D2: ndarray
-    slope: ndarray
     residual: ndarray
-    size: float
-    scale: float
+    index: ndarray  # Morse indices
+    messages: list[str]  # empty where all is well
 
+    def __iter__(self) -> Iterator[Solution]:
+        return map(self.row, range(len(self.q)))
 
-class TwoPoint:
-    """The discrete action of one problem between its ends, and the three ways to a stationary point."""
+    def row(self, row: int) -> Solution:
+        return Solution(
+            self.q[row], self.p[row], float(self.residual[row]), int(self.index[row]), self.messages[row]
+        )  # fmt: skip
 
-    def __init__(self, problem: Problem, boundary: Ends) -> None:
-        self.problem, self.boundary = problem, boundary
-        steps, d = problem.grid.steps, problem.system.size
-        if boundary.guess is not None and boundary.guess.shape[-2] != steps + 1:
-            must = f"of shape ({steps + 1}, {d}) or (B, {steps + 1}, {d})"
-            raise invalid("guess", must, f"shape {boundary.guess.shape}")
-        if boundary.guess is not None:
-            check_width("guess", boundary.guess, d)
-        guess_batch = None if boundary.guess is None or boundary.guess.ndim == 2 else boundary.guess[:, 0]
-        self.batch = problem.batch_of({"q_start": boundary.q_start, "q_stop": boundary.q_stop, "guess": guess_batch})
-        self.samples = self.batch or 1
-        self.low = 0 if boundary.q_start is None else 1
-        self.high = steps + 1 if boundary.q_stop is None else steps
-        self._check_memory(steps + 1, d)
-        if self.high <= self.low:
-            raise invalid("steps", "at least 2 between two fixed ends", steps)
-        self.env = problem.env(0, steps, dense=True)
-        self.solver = elimination_module()
-        self._factors: dict[str, Any] = {}
-
-    def _check_memory(self, nodes: int, d: int) -> None:
-        need = elimination.elimination_bytes(nodes, d, 16) + 2*nodes*d*d*16
-        try:
-            have = os.sysconf("SC_PHYS_PAGES")*os.sysconf("SC_PAGE_SIZE")
-        except (AttributeError, ValueError, OSError):
-            return
-        if need > 0.8*have:
-            raise MemoryError(
-                f"steps times size squared must fit in memory: the blocks of {nodes} nodes with {d} coordinates need "
-                f"{need/2**30:.1f} GiB of {have/2**30:.1f}; take fewer steps or fewer coordinates"
-            )
-
-    def guess(self, b: int) -> ndarray:
-        """Where the search begins: the guess given, or the straight line between the ends."""
-        start, stop = (None if end is None else np.broadcast_to(end, (self.samples, end.shape[-1]))[b]
-                       for end in (self.boundary.q_start, self.boundary.q_stop))  # fmt: skip
-        nodes, d = self.problem.grid.steps + 1, self.problem.system.size
-        if self.boundary.guess is not None:
-            q = np.array(np.broadcast_to(self.boundary.guess, (self.samples, nodes, d))[b])
-        else:
-            first = start if start is not None else stop if stop is not None else np.zeros(d)
-            last = stop if stop is not None else first
-            q = first + (last - first)*np.linspace(0.0, 1.0, nodes)[:, None]
-        if start is not None:
-            q[0] = start
-        if stop is not None:
-            q[-1] = stop
-        return q
-
-    # ------------------------------------------------------------------ the action and its derivatives
-    def value(self, b: int, q: ndarray, beta: float) -> float:
-        return float(self.problem.run("action_value", self.env, b, q, beta))
-
-    def state(self, b: int, q: ndarray, beta: complex, source: ndarray | None = None) -> State:
-        """The residual at a path."""
-        D1, D2, slope = np.zeros_like(q[1:]), np.zeros_like(q[1:]), np.zeros_like(q)
-        self.problem.run("action_gradient", self.env, b, q, _typed(beta, q), D1, D2, slope)
-        total = -slope
-        total[:-1] += D1
-        total[1:] += D2
-        residual = total[self.low : self.high]
-        if source is not None:
-            residual = residual - source
-        with np.errstate(all="ignore"):
-            size, scale = float(np.abs(residual).max()), float(max(np.abs(D1).max(), np.abs(D2).max()))
-        return State(D1, D2, slope, residual, size if np.isfinite(size) else np.inf, scale)
-
-    def hessian(self, b: int, q: ndarray, beta: complex) -> tuple[ndarray, ndarray]:
-        """Diagonal and upper blocks over all nodes."""
-        nodes, d = q.shape
-        diagonal, upper = np.zeros((nodes, d*d), q.dtype), np.zeros((nodes - 1, d*d), q.dtype)
-        self.problem.run("action_hessian", self.env, b, q, _typed(beta, q), diagonal, upper)
-        return diagonal.reshape(nodes, d, d), upper.reshape(nodes - 1, d, d)
-
-    def factorise(self, diagonal: ndarray, upper: ndarray) -> tuple[int, float]:
-        """Eliminate the free nodes; negative pivots and the smallest."""
-        key = diagonal.dtype.char
-        if key not in self._factors:
-            self._factors[key] = self.solver.new_elimination(self.high - self.low, diagonal.shape[1], diagonal)
-        with np.errstate(all="ignore"):
-            D, U = diagonal[self.low : self.high], upper[self.low : self.high - 1]
-            return self.solver.eliminate(D, U, self._factors[key])
-
-    def solve(self, diagonal: ndarray, upper: ndarray, right: ndarray) -> ndarray:
-        """Solve with the last factors of this type, with one step of refinement."""
-        D, U = diagonal[self.low : self.high], upper[self.low : self.high - 1]
-        factor = self._factors[diagonal.dtype.char]
-        x = right.astype(diagonal.dtype)
-        self.solver.substitute(factor, x)
-        rest = np.empty_like(x)
-        self.solver.residual_of(D, U, x, right.astype(diagonal.dtype), rest)
-        self.solver.substitute(factor, rest)
-        return x + rest
-
-    # ------------------------------------------------------------------ ways to a stationary point
-    def newton(
-        self, b: int, q: ndarray, beta: complex, search: bool = True, source: ndarray | None = None, rounds: int = 60
-    ) -> ndarray | None:
-        """Newton's method; with ``search`` a step must reduce the residual. None where it fails."""
-        here = self.state(b, q, beta, source)
-        before = np.inf
-        for _ in range(rounds):
-            if not np.isfinite(here.size):
-                return None
-            diagonal, upper = self.hessian(b, q, beta)
-            _, smallest = self.factorise(diagonal, upper)
-            if not smallest > 0.0:
-                return None
-            move = np.zeros_like(q)
-            move[self.low : self.high] = -self.solve(diagonal, upper, here.residual)
-            change = float(np.abs(move).max())
-            if not np.isfinite(change):
-                return None
-            small = change <= 1e-7*float(np.abs(q).max()) or here.size <= 1e-11*here.scale
-            if small and (change >= 0.5*before or change == 0.0):
-                return q  # no step changes anything more: the root, as well as rounding lets it be found
-            length = 1.0
-            there = self.state(b, q + move, beta, source)
-            norm = np.linalg.norm(here.residual)
-            while search and not small and not np.linalg.norm(there.residual) <= (1 - 1e-4*length)*norm:
-                length *= 0.5
-                if length < 1e-4:
-                    return None
-                there = self.state(b, q + length*move, beta, source)
-            q, here = q + length*move, there
-            before = change if length == 1.0 else np.inf
-        return q if here.size <= 1e-10*here.scale else None
-
-    def descent(self, b: int, q: ndarray, beta: float) -> ndarray | None:
-        """Downhill on the action with a shifted Hessian, to a minimum; then Newton."""
-        shift, value = 0.0, self.value(b, q, beta)
-        eye = np.eye(q.shape[1])
-        for _ in range(300):
-            here = self.state(b, q, beta)
-            if not np.isfinite(here.size):
-                return None
-            diagonal, upper = self.hessian(b, q, beta)
-            unit = 1e-3*float(np.abs(diagonal).max())
-            negative, smallest = self.factorise(diagonal + shift*eye, upper)
-            while negative > 0 or not smallest > SINGULAR:
-                shift = max(4.0*shift, unit)
-                if shift > 1e12*unit:
-                    return None
-                negative, smallest = self.factorise(diagonal + shift*eye, upper)
-            move = np.zeros_like(q)
-            move[self.low : self.high] = -self.solve(diagonal + shift*eye, upper, here.residual)
-            if shift == 0.0 and here.size <= 1e-6*here.scale:
-                return self.newton(b, q, beta)
-            slope = float(np.sum(here.residual*move[self.low : self.high]))
-            length, found = 1.0, self.value(b, q + move, beta)
-            while not found <= value + 1e-4*length*slope:
-                length *= 0.5
-                if length < 1e-8:
-                    return self.newton(b, q, beta)
-                found = self.value(b, q + length*move, beta)
-            q, value = q + length*move, found
-            shift = shift*0.1 if length == 1.0 else shift
-            if shift < 1e-6*unit:
-                shift = 0.0
-        return None
-
-    def continuation(self, b: int, q: ndarray, beta: float) -> ndarray | None:
-        """Solve with (1 - s) times the guess's residual as a source, for s from 0 to 1."""
-        source = self.state(b, q, beta).residual
-        s, stride = 0.0, 0.1
-        while s < 1.0:
-            trial = min(1.0, s + stride)
-            found = self.newton(b, q, beta, search=False, source=(1.0 - trial)*source, rounds=12)
-            if found is None or np.abs(found - q).max() > 1.0 + np.abs(q).max():
-                stride *= 0.5
-                if stride < 1e-4:
-                    return None
-                continue
-            q, s, stride = found, trial, 1.5*stride
-        return q
-
-    def free(self, b: int, beta: float = 0.0) -> Solution:
-        """The stationary path of a sample, by whichever way finds one."""
-        guess = self.guess(b)
-        rejected = ""
-        for way in (self.newton, self.descent, self.continuation):
-            found = way(b, guess.copy(), beta)
-            if found is None:
-                continue
-            if _at_nyquist(found):
-                rejected = " (a path that jumps from node to node, an artefact of the grid, was found and rejected)"
-                continue
-            return self.solution(b, found, beta)
-        left = self.state(b, guess, beta).size
-        message = (
-            f"no stationary path found for sample {b}{rejected}: Newton, descent on the action and continuation all "
-            f"failed from a guess with residual {left:.1e}; try guess=, a shorter duration or more steps"
-        )
-        return Solution(guess, np.full_like(guess, np.nan), left, -1, message)
-
-    def solution(self, b: int, q: ndarray, beta: complex) -> Solution:
-        """Momenta and Morse index of a path that was found."""
-        here = self.state(b, q, beta)
-        diagonal, upper = self.hessian(b, q, beta)
-        index, smallest = self.factorise(diagonal, upper)
-        p = np.concatenate([-here.D1, here.D2[-1:]])
-        p[0] += here.slope[0]
-        p[-1] -= here.slope[-1]
-        message = ""
-        # With few free nodes the diagonal may cancel as it is summed; the couplings still tell its size.
-        blocks = diagonal[self.low : self.high]
-        largest = max(float(np.abs(upper).max()), 1e-300)
-        if not smallest > SINGULAR or (len(blocks) == 1 and _smallest_singular_value(blocks[0]) <= SINGULAR*largest):
-            message = (
-                f"the Hessian of the action is singular at the path of sample {b} (smallest pivot {smallest:.1e}): its "
-                "end is conjugate to its start, the path is not isolated; change the duration or the ends"
-            )
-        elif not here.size <= 1e-8*max(here.scale, 1e-6*largest*float(np.abs(q).max()), 1e-300):
-            message = f"the path of sample {b} leaves a residual of {here.size:.1e}; try more steps or another guess"
-        return Solution(q, p, here.size, int(index), message)
-
-    def nudged(self, b: int, free: Solution, beta: complex) -> Solution | None:
-        """The nudged path on the free path's branch; None where Newton leaves it."""
-        q = free.q.astype(np.result_type(type(beta), float))
-        found = self.newton(b, q, beta, search=False, rounds=30)
-        return None if found is None else self.solution(b, found, beta)
-
-
-def _smallest_singular_value(block: ndarray) -> float:
-    return float(np.linalg.svd(block, compute_uv=False)[-1])
-
-
-def _typed(beta: complex, q: ndarray) -> complex | float:
-    return complex(beta) if np.iscomplexobj(q) else float(np.real(beta))
-
-
-def _at_nyquist(q: ndarray) -> bool:
-    """Whether a path alternates from node to node: the second differences are twice the first."""
-    first, second = np.diff(q, axis=0), np.diff(q, 2, axis=0)
-    return len(q) > 4 and float((second**2).sum()) > 3.2*float((first**2).sum())
-
-
-def elimination_module() -> Any:
-    """The elimination does not depend on the system: one compiled module serves all, plain Python too."""
-    name = cache.name_of("elimination")
-    title = "Elimination. Generated; do not edit."
-    return cache.fetch(name, lambda: module_text([], kernels_of(elimination), title, True))[0]
+    def put(self, row: int, answer: Solution) -> None:
+        self.q[row], self.p[row], self.residual[row] = answer.q, answer.p, answer.residual
+        self.index[row], self.messages[row] = answer.index, answer.message
 
 
 def solve(
     problem: Problem, boundary: Ends, on_failure: str, beta: float = 0.0, progress: Any = None
-) -> tuple[TwoPoint, list[Solution]]:
+) -> tuple[TwoPoint, Paths]:
     """The free paths (with ``beta`` the nudged ones) of all samples."""
     two = TwoPoint(problem, boundary)
-    found = []
-    for b in range(two.samples):
-        answer = two.free(b)
-        if answer.success and beta:
-            nudged = two.nudged(b, answer, beta)
-            if nudged is None or nudged.index != answer.index:
-                text = f"the nudged path of sample {b} leaves the branch of the free one at beta = {beta:.3g}"
-                nudged = Solution(answer.q, answer.p, answer.residual, -1, f"{text}; take a smaller nudge")
-            answer = nudged
-        found.append(answer)
-        if progress is not None:
-            progress.update(1)
-    judge([answer.message for answer in found], on_failure)
-    return two, found
+    paths = free_paths(two)
+    if beta:
+        samples = [b for b, message in enumerate(paths.messages) if not message]
+        for b, moved in zip(samples, nudged_paths(two, paths, samples, [beta]*len(samples)), strict=True):
+            if moved is None or moved.index != paths.index[b]:
+                paths.index[b], text = -1, f"the nudged path of sample {b} leaves the branch of the free one"
+                paths.messages[b] = f"{text} at beta = {beta:.3g}; take a smaller nudge"
+            else:
+                paths.put(b, moved)
+    if progress is not None:
+        progress.update(1)
+    judge(paths.messages, on_failure)
+    return two, paths
+
+
+def free_paths(two: TwoPoint) -> Paths:
+    """The stationary paths of all samples, from their guesses."""
+    flat = two.workspace().padded(two.guesses())
+    paths = _newton(two, flat, np.arange(two.samples), np.zeros(two.samples), search=True, rounds=60)
+    if paths.index.min() < 0:  # these are looked at alone
+        for b in np.flatnonzero(paths.index < 0).tolist():
+            status = int(paths.index[b])
+            found = two.solution(b, paths.q[b], 0.0) if status == DOUBTFUL else two.free(b, status == FAILED)
+            paths.put(b, found)
+    return paths
+
+
+def nudged_paths(
+    two: TwoPoint, free: Paths, samples: Sequence[int], betas: Sequence[complex]
+) -> list[Solution | None]:
+    """The nudged paths on the branches of the free ones; None where Newton leaves them."""
+    complex_numbers = any(isinstance(beta, complex) for beta in betas)
+    flat = two.workspace(complex_numbers).padded(free.q[samples])
+    paths = _newton(two, flat, np.array(samples), np.array(betas), search=False, rounds=30)
+    found: list[Solution | None] = []
+    for row, (b, beta) in enumerate(zip(samples, betas, strict=True)):
+        status = paths.index[row]
+        if status >= 0:
+            found.append(paths.row(row))
+        else:
+            found.append(None if status == FAILED else two.nudged(b, free.row(b), beta))
+    return found
+
+
+def _newton(two: TwoPoint, flat: ndarray, samples: ndarray, betas: ndarray, search: bool, rounds: int) -> Paths:
+    """Newton's method in compiled code for all rows."""
+    work, rows = two.workspace(flat.dtype == complex), len(flat)
+    p = np.empty((rows, work.size), flat.dtype)
+    index, residual = np.empty(rows, np.int64), np.empty(rows)
+    work.run(
+        "solve_paths", work.shape, work.span, samples, betas, search, rounds, flat, p, index, residual, work.room
+    )  # fmt: skip
+    return Paths(work.paths(flat), work.paths(p), residual, index, [""]*rows)
 
 
 def judge(messages: list[str], on_failure: str) -> str:
@@ -382,16 +165,17 @@ def judge(messages: list[str], on_failure: str) -> str:
 
 def trajectory(problem: Problem, boundary: Ends, on_failure: str, beta: float = 0.0, progress: Any = None) -> Any:
     """The trajectory between two ends."""
-    two, found = solve(problem, boundary, on_failure, beta, progress)
-    return as_trajectory(problem, two.batch, found)
+    two, paths = solve(problem, boundary, on_failure, beta, progress)
+    return as_trajectory(problem, two.batch, paths)
 
 
-def as_trajectory(problem: Problem, batch: int | None, found: list[Solution]) -> Any:
-    """Solutions as one trajectory; failed samples are nan."""
-    good = np.array([answer.success for answer in found])
-    q, p = (np.stack([getattr(answer, name) for answer in found]) for name in "qp")
-    q[~good], p[~good] = np.nan, np.nan
-    index, residual = (np.array([getattr(answer, name) for answer in found]) for name in ("index", "residual"))
-    message = judge([answer.message for answer in found], "return")
-    rest = np.zeros_like(q[:, 0])
-    return make_trajectory(problem, q, p, np.arange(q.shape[1]), batch, good, message, rest, index, residual)
+def as_trajectory(problem: Problem, batch: int | None, paths: Paths) -> Any:
+    """Paths of all samples as one trajectory; failed samples are nan."""
+    good = np.array([not message for message in paths.messages])
+    q, p = paths.q, paths.p
+    if not good.all():
+        q, p = q.copy(), p.copy()
+        q[~good], p[~good] = np.nan, np.nan
+    message = judge(paths.messages, "return")
+    rest, kept = np.zeros_like(q[:, 0]), np.arange(q.shape[1])
+    return make_trajectory(problem, q, p, kept, batch, good, message, rest, paths.index, paths.residual)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy import ndarray
 
-from ..compiler.build_unrolled import build_unrolled, unrollable
+from ..compiler.build_unrolled import build_unrolled, tables_digest, unrollable
 from ..compiler.kernel import kernels_of
 from ..compiler.lanes import empty_rows
 from ..compiler.unrolled import Flags
@@ -65,14 +65,21 @@ class Blocks:
     def _build(self) -> ModuleType:
         problem, method = self.problem, _METHODS[self.problem.method.name]
         flags = Flags(
-            problem.has_own_parameters,
+            self.dtype == np.float32, problem.has_own_parameters,
             tuple(signal.array.shape[0] > 1 for signal in problem.inputs.signals),
             tuple(signal.array.shape[0] > 1 for signal in problem.targets.signals),
         )
-        key = (problem.method.name, problem.bound.digest, flags.parameters, flags.inputs, flags.targets, self.width)
+        kept = problem.bound.__dict__
+        if "_places" not in kept:
+            shapes = [value.shape for value in problem.bound.parameters.values()]
+            kept["_places"] = tables_digest([*problem.system.terms, *problem.bound.terms]), shapes
+        places, shapes = kept["_places"]
+        key = (
+            problem.method.name, problem.bound.digest, places, tuple(shapes), flags.single, flags.parameters,
+            flags.inputs, flags.targets, self.width,
+        )  # fmt: skip
         known: dict = problem.system.__dict__.setdefault("_unrolled", {})
         if key not in known:
-            shapes = [value.shape for value in problem.bound.parameters.values()]
             kernels = (*kernels_of(method), *kernels_of(entries))
             if not problem.costs:
                 echo = ("echo_block", "unrolled_gradient")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -87,6 +88,20 @@ class Places:
     def count(self) -> int:
         """How many values an array with one value a place holds."""
         return math.prod(self.shape)
+
+    @functools.cached_property
+    def columns(self) -> tuple[slice | np.ndarray, ...]:
+        """For each local coordinate those it stands for: a slice where they follow each other."""
+        found: list[slice | np.ndarray] = []
+        for column in self.rows_of_coordinates().T:
+            regular = len(column) > 1 and (np.diff(column) == 1).all()
+            found.append(slice(int(column[0]), int(column[-1]) + 1) if regular else column)
+        return tuple(found)
+
+    @functools.cached_property
+    def distinct(self) -> tuple[bool, ...]:
+        """For each local coordinate, whether it stands for different ones at all places."""
+        return tuple(len(np.unique(column)) == len(column) for column in self.rows_of_coordinates().T)
 
     def rows_of_coordinates(self) -> np.ndarray:
         """The table (P, s), written out for pairs too."""

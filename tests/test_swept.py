@@ -1,0 +1,114 @@
+"""Chains whose sites stand in lanes, against a plain numpy Verlet."""
+
+import numpy as np
+import pytest
+import sympy as sp
+from sympy.physics.mechanics import dynamicsymbols
+
+import lagrangian_eqprop as lep
+from lagrangian_eqprop.compiler.swept import run_of
+from lagrangian_eqprop.methods import verlet_swept
+from lagrangian_eqprop.solvers import swept
+
+x, z = dynamicsymbols("x z")
+m, k, c, b = sp.symbols("m k c b")
+rng = np.random.default_rng(4)
+
+
+def verlet(force, mass, q, p, steps, h):
+    """Every node of the discrete map, in plain numpy."""
+    nodes = [(q.copy(), p.copy())]
+    for _ in range(steps):
+        p = p + 0.5*h*force(q)
+        q = q + h*p/mass
+        p = p + 0.5*h*force(q)
+        nodes.append((q.copy(), p.copy()))
+    return np.array(nodes)
+
+
+def chain(n, ring=False, walls=(), places=True):
+    """A chain of n Duffing sites with quartic bonds, its force in numpy, and its masses."""
+    table = np.stack([np.arange(n - 1), np.arange(1, n)], 1)
+    table = np.vstack([table, [[n - 1, 0]]]) if ring else table
+    stiff = rng.uniform(0.5, 1.5, n) if places else 0.8
+    mass = rng.uniform(0.8, 1.2, n) if places else 1.3
+    bonds = rng.uniform(0.5, 1.5, len(table)) if places else 0.7
+    terms = [
+        lep.Term(m*x.diff()**2/2 - k*x**2/2, on=[x], at=np.arange(n)),
+        lep.Term(-c*(z - x)**2/2 - b*(z - x)**4/4, on=[x, z], at=table),
+    ]
+    if len(walls):
+        terms.append(lep.Term(-2*b*sp.cos(x), on=[x], at=list(walls)))
+    system = lep.System(terms, size=n, parameters={m: mass, k: stiff, c: bonds, b: 0.3})
+
+    def force(q):
+        d = q[table[:, 1]] - q[table[:, 0]]
+        pull = bonds*d + 0.3*d**3
+        total = -stiff*q
+        np.add.at(total, table[:, 0], pull)
+        np.add.at(total, table[:, 1], -pull)
+        np.add.at(total, list(walls), 0.6*np.sin(q[list(walls)]))
+        return total
+
+    return system, force, mass*np.ones(n)
+
+
+@pytest.mark.parametrize("n", [64, 65, 79, 81, 200])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"ring": True}, {"walls": (0, -1)}, {"places": False}, {"ring": True, "walls": (3,), "places": False}],
+)
+def test_every_node_of_a_chain(n, options):
+    options = {key: tuple(i % n for i in value) if key == "walls" else value for key, value in options.items()}
+    system, force, mass = chain(n, **options)
+    q, p = 0.5*rng.standard_normal(n), 0.5*rng.standard_normal(n)
+    grid = lep.Grid(23, step=0.05)
+    expected = verlet(force, mass, q, p, 23, 0.05)
+    path = system.trajectory(lep.Initial(q=q, p=p), grid)
+    assert np.abs(path.q - expected[:, 0]).max() < 1e-13
+    assert np.abs(path.p - expected[:, 1]).max() < 1e-13
+    last = system.trajectory(lep.Initial(q=q, p=p), grid, save="last")
+    assert np.abs(last.q[0] - expected[-1, 0]).max() < 1e-13
+    some = system.trajectory(lep.Initial(q=q, v=p/mass), grid, save=5)
+    assert np.abs(some.q - expected[[0, 5, 10, 15, 20, 23], 0]).max() < 1e-13
+
+
+def test_it_is_the_sweep_that_is_tested(monkeypatch):
+    system, force, mass = chain(100, ring=True)
+    run = run_of(system.terms[1])
+    assert (run.first, run.count, list(run.others)) == (0, 99, [99])
+    called = []
+    advance = swept.Chain.advance
+    monkeypatch.setattr(swept.Chain, "advance", lambda *given: (called.append(given[-1]), advance(*given))[1])
+    q = 0.1*rng.standard_normal((2, 100))
+    system.trajectory(lep.Initial(q=q, p=q), lep.Grid(7, step=0.05), save="last")
+    assert called == [7, 7]
+    assert verlet_swept.swept_forward.__kernel__
+
+
+def test_a_small_batch_is_its_samples_and_new_parameters_count():
+    system, force, mass = chain(70, places=False)
+    q = 0.3*rng.standard_normal((3, 70))
+    grid = lep.Grid(11, step=0.05)
+    both = system.trajectory(lep.Initial(q=q, p=-q), grid)
+    for i in range(3):
+        single = system.trajectory(lep.Initial(q=q[i], p=-q[i]), grid)
+        assert np.array_equal(single.q, both.q[i])
+    softer = system.trajectory(lep.Initial(q=q[0], p=-q[0]), grid, parameters={b: 0.0})
+    assert np.abs(softer.q - both.q[0]).max() > 1e-4
+    again = system.trajectory(lep.Initial(q=q[0], p=-q[0]), grid)
+    assert np.array_equal(again.q, both.q[0])
+
+
+def test_a_step_that_is_too_large_is_refused_and_an_explosion_is_found():
+    system, force, mass = chain(64, places=False)
+    q = 0.1*rng.standard_normal(64)
+    with pytest.raises(ValueError, match="step must be below"):
+        system.trajectory(lep.Initial(q=q, p=q), lep.Grid(50, step=3.0))
+    hot = lep.Initial(q=np.stack([q, 40*q]), p=np.stack([q, 40*q]))
+    with pytest.raises(lep.ConvergenceError, match="sample 1 at step"):
+        system.trajectory(hot, lep.Grid(50, step=0.9), stability="ignore")
+    rest = system.trajectory(hot, lep.Grid(50, step=0.9), stability="ignore", on_failure="return", save="last")
+    assert list(rest.success) == [True, False]
+    assert np.isnan(rest.q[1]).all()
+    assert np.isfinite(rest.q[0]).all()
