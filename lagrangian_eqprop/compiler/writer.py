@@ -39,7 +39,7 @@ class Writer:
         for node in self.graph.reachable(self.roots):
             self.uses.update(self.graph.arguments(node))
             head = self.graph.nodes[node]
-            if head[0] == "product" and min(e for _, e in head[1]) > 0 and all(int(e) == e for _, e in head[1]):
+            if head[0] == "product" and min(e for _, e in head[1]) > 0 and all(int(float(e)) == e for _, e in head[1]):
                 self.products.append((node, dict(head[1])))
         self.products.sort(key=lambda item: -sum(item[1].values()))
 

@@ -172,7 +172,8 @@ class Echo(Run):
                 continue
             own = slopes[product.own : product.own + len(product.target)]
             others = factors[product.feature : product.feature + product.others]
-            found = own.reshape(len(own), -1) @ others.reshape(len(others), -1).T
+            with np.errstate(all="ignore"):  # once more without the samples that failed
+                found = own.reshape(len(own), -1) @ others.reshape(len(others), -1).T
             if n < len(self.outer):
                 self.outer[n] += found
             else:

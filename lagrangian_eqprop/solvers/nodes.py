@@ -135,7 +135,8 @@ class Nodes:
 
     def velocity(self, q: ndarray, p: ndarray, guess: ndarray) -> ndarray:
         """v with p = L_v(q, v), by Newton from a guess; nan where it does not converge."""
-        v = np.array(np.broadcast_to(guess, q.shape))
+        q, p = np.asarray(q, float), np.asarray(p, float)  # single precision would not settle
+        v = np.array(np.broadcast_to(guess, q.shape), float)
         good = np.zeros(q.shape[:2], bool)
         with np.errstate(all="ignore"):
             for _ in range(50):

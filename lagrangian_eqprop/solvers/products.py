@@ -229,7 +229,8 @@ class Run:
         """The values that table terms and costs read, and where; the rows of the sums over time for each parameter."""
         problem, emission = self.problem, self.plan.emission
         where = np.zeros(max(emission.length, 1), np.int64)
-        shared, own = [np.zeros(1)], [np.zeros((1, self.columns))]
+        shared: list[ndarray] = [np.zeros(1)]
+        own: list[ndarray] = [np.zeros((1, self.columns))]
         at: dict[int, int] = {}
         sums, self.places_of_sums = 0, dict[int, int]()
         values = list(problem.values.values())
@@ -346,7 +347,8 @@ class Run:
         for product, matrix in zip(self.plan.products, self.matrices, strict=False):
             at = product.tangent if response else product.feature
             rows = out[product.row : product.row + len(product.target)]
-            np.matmul(matrix, factors[at : at + product.others, slot], out=rows)
+            with np.errstate(all="ignore"):  # a sample that fails is looked for at the end
+                np.matmul(matrix, factors[at : at + product.others, slot], out=rows)
 
     def judge(self, q: ndarray, j: int) -> None:
         """Look at the positions of a node on the way; a run without a cost does not."""
