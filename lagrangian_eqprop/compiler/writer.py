@@ -39,7 +39,7 @@ class Writer:
         for node in self.graph.reachable(self.roots):
             self.uses.update(self.graph.arguments(node))
             head = self.graph.nodes[node]
-            if head[0] == "product" and min(e for _, e in head[1]) > 0 and all(int(float(e)) == e for _, e in head[1]):
+            if head[0] == "product" and all(_whole(e) for _, e in head[1]):
                 self.products.append((node, dict(head[1])))
         self.products.sort(key=lambda item: -sum(item[1].values()))
 
@@ -132,7 +132,7 @@ class Writer:
         for other, inner in self.products:
             if other == node or sum(inner.values()) >= degree or len(inner) == 1:
                 continue
-            if all(powers.get(x, 0) >= e for x, e in inner.items()):
+            if all(bool(powers.get(x, 0) >= e) for x, e in inner.items()):
                 if other not in self.text:
                     self.uses[other] += 1
                     self.text[other] = self._render(other)
@@ -167,6 +167,11 @@ class Writer:
         if key not in self.powers:
             self.powers[key] = self._assign(text())
         return self.powers[key]
+
+
+def _whole(exponent: Number) -> bool:
+    """Whether a power is a product of factors."""
+    return isinstance(exponent, int) and exponent > 0
 
 
 def literal(x: Any) -> str:

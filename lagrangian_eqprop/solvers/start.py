@@ -109,12 +109,8 @@ class Start:
         if default and "_masses" in problem.bound.__dict__:
             return problem.bound.__dict__["_masses"]
         rows = len(self.q) if problem.has_own_parameters else 1
-        if fits(problem, rows):
-            q = self.q[:rows, None]
-            m = Nodes(problem, np.zeros(1, int)).mass_diagonal(q, np.zeros_like(q))[:, 0]
-        else:
-            m = np.zeros((rows, self.q.shape[1]))
-            problem.run("masses", problem.env(0, 1, labels="nodes"), self.q[:rows], m)
+        q = self.q[:rows, None]
+        m = Nodes(problem, np.zeros(1, int)).mass_diagonal(q, np.zeros_like(q))[:, 0]  # of terms with velocities alone
         for index in np.flatnonzero(~((m != 0) & np.isfinite(m)).all(0)):
             raise ValueError(f"{_REGULAR}{problem.coordinate_name(int(index))} has no kinetic energy")
         if default:
