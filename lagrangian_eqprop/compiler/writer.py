@@ -128,11 +128,11 @@ class Writer:
     def _with_known(self, node: Node, factors: Sequence[tuple[Node, Number]]) -> Sequence[tuple[Node, Number]]:
         """The factors with the longest other product that divides them as one factor."""
         powers = dict(factors)
-        degree = sum(abs(e) for e in powers.values())
+        degree = sum(abs(float(e)) for e in powers.values())
         for other, inner in self.products:
             if other == node or sum(inner.values()) >= degree or len(inner) == 1:
                 continue
-            if all(bool(powers.get(x, 0) >= e) for x, e in inner.items()):
+            if all(powers.get(x, 0) >= e for x, e in inner.items()):
                 if other not in self.text:
                     self.uses[other] += 1
                     self.text[other] = self._render(other)
