@@ -43,7 +43,7 @@ def largest(x: ndarray) -> float:
     most = 0.0
     for i in range(x.shape[0]):
         size = abs(x[i])
-        if not size <= most:
+        if size > most or size != size:  # a nan stays: nothing is larger
             most = size
     return most
 
