@@ -103,7 +103,10 @@ class Nodes:
             rows, size = term.places.rows_of_coordinates(), term.size
             for k, value in enumerate(evaluate(term.graph, roots, self._leaves(term, q, v))):
                 at = rows[:, k//size]*d + rows[:, k % size]
-                np.add.at(M.T, at, np.broadcast_to(value, (*M.shape[:-1], len(at))).T)
+                if len(at) == 1:
+                    M[..., at[0]] += value[..., 0] if value.ndim else value
+                else:
+                    np.add.at(M.T, at, np.broadcast_to(value, (*M.shape[:-1], len(at))).T)
         return M.reshape(*q.shape, d)
 
     def stiffness(self, q: ndarray) -> ndarray:

@@ -26,8 +26,12 @@ def evaluate(graph: Graph, roots: Sequence[Node], leaves: Mapping[tuple[str, int
         One array a root, of whatever shape its own symbols broadcast to.
     """
     values: dict[Node, Any] = {}
+    orders: dict[tuple[Node, ...], list[Node]] = graph.__dict__.setdefault("_orders", {})
+    key = tuple(roots)
+    if key not in orders:  # the same expressions are asked for in every call
+        orders[key] = graph.reachable(roots)
     with np.errstate(all="ignore"):
-        for node in graph.reachable(roots):
+        for node in orders[key]:
             head = graph.nodes[node]
             kind = head[0]
             if kind == "number":
