@@ -8,6 +8,7 @@ on the number of threads.
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -133,10 +134,11 @@ class Blocks:
             call(0, self.count, table())
             return
         edges = np.linspace(0, self.count, threads + 1).astype(int)
-        with ThreadPoolExecutor(threads) as pool:
-            ranges = zip(edges[:-1], edges[1:], strict=True)
-            for done in [pool.submit(call, int(a), int(b), table()) for a, b in ranges]:
-                done.result()
+        ranges = [(int(a), int(b)) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+        others = [_pool(threads - 1).submit(call, *blocks, table()) for blocks in ranges[1:]]
+        call(*ranges[0], table())  # the calling thread takes its share
+        for done in others:
+            done.result()
 
     def state(self, q: ndarray, p: ndarray, v: ndarray) -> ndarray:
         """Rows of positions, momenta and velocities of every block."""
@@ -197,6 +199,16 @@ class Blocks:
         if retrace is not None:
             return retrace == "store"
         return (count + 1)*2*self.size*self.width*self.dtype.itemsize <= _CACHED
+
+
+@functools.cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    """Threads that wait for work: to start them costs as much as a small run."""
+    return ThreadPoolExecutor(threads)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pool.cache_clear)  # threads do not survive a fork
 
 
 def stretches(problem: Problem, samples: int, backwards: bool = False) -> list[tuple[int, int]]:
