@@ -33,8 +33,8 @@ ORDER, EXPLICIT, SYMMETRIC, LABELS = 2, True, True, "nodes"
 
 @kernel
 def new_work(env: Environment, q: ndarray) -> Any:
-    """Masses, force, its response, velocity, and two vectors to spare."""
-    return np.zeros_like(q), np.zeros_like(q), np.zeros_like(q), np.zeros_like(q), np.zeros_like(q), np.zeros_like(q)
+    """Rows: masses, force, its response, velocity, and two to spare."""
+    return np.zeros((6, q.shape[0]), q.dtype)
 
 
 @kernel

@@ -28,10 +28,11 @@ def advance(
             continue
         x, y = q[b], p[b]
         prepare(env, b, x, guess[b], work)
-        start(env, b, 0, x, work)
         copy(x, nodes_q[b, 0])
         copy(y, nodes_p[b, 0])
         for j in range(count):
+            if j == 0:  # here, since numba would compile all below once more for a literal label
+                start(env, b, j, x, work)
             left = step(env, b, j, j + 1, x, y, work)
             copy(x, nodes_q[b, j + 1])
             copy(y, nodes_p[b, j + 1])

@@ -180,11 +180,11 @@ def path_action(problem: Problem, q: ndarray, labels: ndarray) -> ndarray:
     return 0.5*h*ends.sum(1)
 
 
-def fits(problem: Problem, samples: int) -> bool:
+def fits(problem: Problem, samples: int, limit: int = _SMALL) -> bool:
     """Whether arrays over the places of all terms and the entries of L_vv stay small for a single node."""
     places = sum(term.places.count*term.size for term in problem.system.terms)
     square = 0 if problem.method.explicit else problem.system.size**2
-    return samples*(places + square) <= _SMALL
+    return samples*(places + square) <= limit
 
 
 def chunk(problem: Problem, samples: int) -> int:

@@ -118,6 +118,7 @@ class Start:
         return m
 
 
+_ONCE = 2**25  # values that may be computed for a single node, once a run
 _REGULAR = "the Lagrangian must be regular: its mass matrix L_vv must be invertible; "
 
 
@@ -154,7 +155,7 @@ def check_stability(problem: Problem, start: Start, bounds: ndarray | None, stab
     if stability == "ignore" or not problem.method.explicit:
         return
     step = problem.grid.step
-    if bounds is None and fits(problem, len(start.q)):
+    if bounds is None and fits(problem, len(start.q), _ONCE):  # compiling the search takes longer
         rows = Nodes(problem, np.zeros(1, int)).stiffness(start.q[:, None])[:, 0]
         bounds = (rows/np.abs(start.masses)).max(1)
     if bounds is not None and (step**2*bounds < 3).all():

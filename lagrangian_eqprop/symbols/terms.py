@@ -101,7 +101,7 @@ class Places:
     @functools.cached_property
     def distinct(self) -> tuple[bool, ...]:
         """For each local coordinate, whether it stands for different ones at all places."""
-        return tuple(len(np.unique(column)) == len(column) for column in self.rows_of_coordinates().T)
+        return tuple(bool((np.bincount(column) < 2).all()) for column in self.rows_of_coordinates().T)
 
     def rows_of_coordinates(self) -> np.ndarray:
         """The table (P, s), written out for pairs too."""
