@@ -40,12 +40,13 @@ def first_kicks(env: Environment, j: int, q: ndarray, p: ndarray, betas: ndarray
 
 @entry
 def echo(
-    env: Environment, count: int, betas: ndarray, coefficients: ndarray, q: ndarray, p: ndarray, guess: ndarray,
-    g: ndarray, nodes: ndarray, failed: ndarray, residual: ndarray,
+    env: Environment, count: int, betas: ndarray, coefficients: ndarray, linearised: bool, q: ndarray, p: ndarray,
+    guess: ndarray, g: ndarray, nodes: ndarray, failed: ndarray, residual: ndarray,
 ) -> None:  # fmt: skip
     """Back over ``count`` steps with every nudge; g += coefficient d_theta(-S_d).
 
     ``nodes`` (samples, nudges, count + 1, 2, d) takes positions and momenta, these before the kick of their node.
+    ``linearised``: the first nudge is zero, and the others push with the force found on its path, the free one.
     """
     work = new_work(env, q[0, 0])
     for b in range(q.shape[0]):
@@ -63,12 +64,14 @@ def echo(
                     break
                 copy(x, nodes[b, k, j, 0])
                 copy(y, nodes[b, k, j, 1])
-                kick(env, b, j, x, y, betas[k])
+                kick(env, b, j, nodes[b, 0, j, 0] if linearised else x, y, betas[k])
             finish(guess[b, k], work)
         if failed[b] >= 0:
             continue
         for j in range(count - 1, -1, -1):  # contrasts step by step, not the difference of two long sums
             for k in range(q.shape[1]):
+                if coefficients[k] == 0.0:
+                    continue
                 x, y = nodes[b, k, j, 0], nodes[b, k, j + 1, 0]
                 interval_parameters(env, b, j, x, y, g, -coefficients[k], work)
 

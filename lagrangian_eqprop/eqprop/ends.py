@@ -10,6 +10,7 @@ natural. The limit beta to 0 is the linear response: Hess(S_d) delta = w c_q on 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -67,7 +68,7 @@ def gradient(problem: Problem, boundary: Ends, estimator: Estimator, save: Any, 
     if save is not None:
         path = as_trajectory(problem, two.batch, paths)
         if isinstance(estimator, (OneSided, Centered)):
-            nudged = as_trajectory(problem, two.batch, _moved(two, paths, abs(estimator.beta)))
+            nudged = as_trajectory(problem, two.batch, _moved(two, paths, abs(estimator.beta), estimator.nudge))
     return Gradient(
         loss=loss, losses=losses if batched else losses[0], parameters=problem.shaped(parts.g, two.batch, count),
         success=good if batched else bool(good[0]), message=message,
@@ -87,7 +88,7 @@ def _estimate(two: TwoPoint, paths: Paths, estimator: Estimator) -> Parts:
     if isinstance(estimator, Exact):
         return _exact(two, paths)
     if isinstance(estimator, (OneSided, Centered)):
-        return _contrast(two, paths, *contrast(estimator))
+        return _contrast(two, paths, *contrast(estimator), estimator.nudge)
     total = _parts(two)
     for b, free in enumerate(paths):
         if free.message:
@@ -107,11 +108,16 @@ def _estimate(two: TwoPoint, paths: Paths, estimator: Estimator) -> Parts:
     return total
 
 
-def _nudged(two: TwoPoint, paths: Paths, rows: list[tuple[int, float]]) -> list[tuple[str, Solution]]:
+def _nudged(two: TwoPoint, paths: Paths, rows: list[tuple[int, float]], nudge: str) -> list[tuple[str, Solution]]:
     """For each (sample, beta) the nudged path; where it is not on the free one's branch, why, and the free one."""
     samples, betas = [b for b, _ in rows], [beta for _, beta in rows]
+    answers: Sequence[Solution | None]
+    if nudge == "linearised":
+        answers = [two.pulled(b, paths.row(b), beta) for b, beta in rows]
+    else:
+        answers = nudged_paths(two, paths, samples, betas)
     found = []
-    for b, beta, moved in zip(samples, betas, nudged_paths(two, paths, samples, betas), strict=True):
+    for b, beta, moved in zip(samples, betas, answers, strict=True):
         free = paths.row(b)
         if moved is not None and moved.success and moved.index == free.index:
             found.append(("", moved))
@@ -124,23 +130,23 @@ def _nudged(two: TwoPoint, paths: Paths, rows: list[tuple[int, float]]) -> list[
     return found
 
 
-def _moved(two: TwoPoint, paths: Paths, beta: float) -> Paths:
+def _moved(two: TwoPoint, paths: Paths, beta: float, nudge: str) -> Paths:
     """The nudged paths of all samples that have not failed."""
     rows = [(b, beta) for b, message in enumerate(paths.messages) if not message]
     moved = Paths(paths.q.copy(), paths.p.copy(), paths.residual.copy(), paths.index.copy(), list(paths.messages))
-    for (b, _), (message, answer) in zip(rows, _nudged(two, paths, rows), strict=True):
+    for (b, _), (message, answer) in zip(rows, _nudged(two, paths, rows, nudge), strict=True):
         if message:
             raise ConvergenceError(message)
         moved.put(b, answer)
     return moved
 
 
-def _contrast(two: TwoPoint, paths: Paths, betas: ndarray, coefficients: ndarray) -> Parts:
+def _contrast(two: TwoPoint, paths: Paths, betas: ndarray, coefficients: ndarray, nudge: str) -> Parts:
     """The contrast of a few nudges; where one of them is zero, that path is the free one."""
     total = _parts(two)
     good = [b for b, message in enumerate(paths.messages) if not message]
     rows = [(b, float(beta)) for b in good for beta in betas if beta != 0.0]
-    answers = iter(_nudged(two, paths, rows))
+    answers = iter(_nudged(two, paths, rows, nudge))
     chosen: list[list[Solution]] = []
     for b in good:
         found = [next(answers) if beta != 0.0 else ("", paths.row(b)) for beta in betas]

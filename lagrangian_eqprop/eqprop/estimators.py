@@ -18,6 +18,11 @@ def _beta(value: Any, name: str = "beta") -> float:
     return float(value)
 
 
+def _nudge(value: Any) -> None:
+    if value not in ("full", "linearised"):
+        raise invalid("nudge", "'full' or 'linearised'", repr(value))
+
+
 @dataclass(frozen=True)
 class OneSided:
     """[g(beta) - g(0)]/beta with error O(beta); g = -S_theta of the nudged path.
@@ -26,12 +31,18 @@ class OneSided:
     ----------
     beta : float
         Strength of the nudge; beta times the cost is an energy.
+    nudge : "full" or "linearised"
+        Where the nudging force beta w c_q is evaluated: on the nudged path itself, or on the free path, as a given
+        force. The limit and the order of the error are the same; only the full nudge makes the estimate the gradient
+        of a cost at finite beta.
     """
 
     beta: float = 1e-6
+    nudge: str = "full"
 
     def __post_init__(self) -> None:
         _beta(self.beta)
+        _nudge(self.nudge)
 
 
 @dataclass(frozen=True)
@@ -42,12 +53,17 @@ class Centered:
     ----------
     beta : float
         Strength of the nudge; beta times the cost is an energy.
+    nudge : "full" or "linearised"
+        As for :class:`OneSided`. Linearised, the estimate of a linear system (a quadratic Lagrangian) has no error
+        but rounding at any beta, since its path is linear in the force and S_theta quadratic in the path.
     """
 
     beta: float = 1e-4
+    nudge: str = "full"
 
     def __post_init__(self) -> None:
         _beta(self.beta)
+        _nudge(self.nudge)
 
 
 @dataclass(frozen=True)

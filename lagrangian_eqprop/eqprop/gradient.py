@@ -218,14 +218,17 @@ def _saved(problem: Problem, estimator: Estimator, save: Any, keeper: Any, free:
     path = keeper.trajectory(free.start, free.failures)
     if not isinstance(estimator, (OneSided, Centered)):
         return path, None
-    return path, nudged_initial(problem, free, abs(estimator.beta), save)
+    return path, nudged_initial(problem, free, abs(estimator.beta), save, estimator.nudge == "linearised")
 
 
-def nudged_initial(problem: Problem, free: initial_value.FreeRun, beta: float, save: Any) -> Any:
+def nudged_initial(
+    problem: Problem, free: initial_value.FreeRun, beta: float, save: Any, linearised: bool = False
+) -> Any:
     """The nudged final-value trajectory."""
     keeper = Keeper(problem, free.start.batch, save, nudged=True)
     blocks: list[ndarray] = []
-    initial_value.echo_at(problem, free, np.array([beta]), np.array([0.0]), blocks)
-    for (first, _), nodes in zip(problem.each_block(2*free.q.size), blocks[::-1], strict=True):
-        keeper(first, nodes[:, 0, :, 0], nodes[:, 0, :, 1])
+    betas = np.array([0.0, beta] if linearised else [beta])
+    initial_value.echo_at(problem, free, betas, np.zeros(len(betas)), blocks, None, linearised)
+    for (first, _), nodes in zip(problem.each_block(2*free.q.size*len(betas)), blocks[::-1], strict=True):
+        keeper(first, nodes[:, -1, :, 0], nodes[:, -1, :, 1])
     return keeper.trajectory(free.start, free.failures)

@@ -83,8 +83,13 @@ def estimate(problem: Problem, free: FreeRun, estimator: Estimator, progress: An
         return _adjoint(problem, free)
     if isinstance(estimator, Holomorphic):
         return _holomorphic(problem, free, estimator)
-    betas, coefficients = contrast(estimator)
-    return echo_at(problem, free, betas, coefficients, progress=progress)
+    betas, coefficients = with_free(*contrast(estimator))
+    return echo_at(problem, free, betas, coefficients, None, progress, estimator.nudge == "linearised")
+
+
+def with_free(betas: ndarray, coefficients: ndarray) -> tuple[ndarray, ndarray]:
+    """The nudges, with none at all as the first: its path is what a linearised nudge reads, and tells the growth."""
+    return np.append(0.0, betas[betas != 0]), np.append(coefficients[betas == 0].sum(), coefficients[betas != 0])
 
 
 def _failed(failures: Failures) -> ndarray:
@@ -123,15 +128,18 @@ def _warn_of_growth(problem: Problem, free: FreeRun, q: ndarray) -> None:
             f"this trajectory multiplies small deviations by about {growth:.0e}, and rounding errors with them: "
             f"expect to lose that many digits of the gradient; a shorter time span helps",
             AccuracyWarning,
-            stacklevel=6,
+            stacklevel=8,
         )
 
 
 def echo_at(
     problem: Problem, free: FreeRun, betas: ndarray, coefficients: ndarray, record: list | None = None,
-    progress: Any = None,
+    progress: Any = None, linearised: bool = False,
 ) -> Parts:  # fmt: skip
-    """Echoes at several nudges, side by side; ``record`` takes the nodes (blocks from the last to the first)."""
+    """Echoes at several nudges, side by side; ``record`` takes the nodes (blocks from the last to the first).
+
+    A linearised nudge needs zero as the first one.
+    """
     copies = len(betas)
     dtype = np.result_type(betas, float)
     q, p, guess = (np.repeat(a[:, None].astype(dtype), copies, 1) for a in (free.q, free.p, free.guess))
@@ -145,7 +153,7 @@ def echo_at(
         nodes[:, :, count, 0], nodes[:, :, count, 1] = q, p
         if first + count == problem.grid.steps:
             problem.run("first_kicks", env, count, q, p, betas)
-        problem.run("echo", env, count, betas, weights, q, p, guess, g, nodes, failed, residual)
+        problem.run("echo", env, count, betas, weights, linearised, q, p, guess, g, nodes, failed, residual)
         failed[dead == 0] = -1
         bad = (failed < 0) & free.failures.good & ~np.isfinite(q).all((1, 2))
         failed[bad], residual[bad] = 0, np.inf
@@ -157,6 +165,8 @@ def echo_at(
             record.append(nodes)
         if progress is not None:
             progress.update(count)
+    if betas[0] == 0.0:
+        _warn_of_growth(problem, free, q[:, 0])
     # The coefficients add up to nothing (to nothing real, on a half circle): what is the same in all copies may go.
     dq = np.einsum("k,bkd->bd", coefficients, q - free.start.q[:, None])
     dp = np.einsum("k,bkd->bd", coefficients, p - free.start.p[:, None])

@@ -258,14 +258,16 @@ class TwoPoint:
         )
         return Solution(guess, np.full_like(guess, np.nan), left, -1, message)
 
-    def solution(self, b: int, q: ndarray, beta: complex) -> Solution:
-        """Momenta and Morse index of a path that was found."""
-        here = self.state(b, q, beta)
+    def solution(self, b: int, q: ndarray, beta: complex, pull: ndarray | None = None) -> Solution:
+        """Momenta and Morse index of a path that was found; ``pull`` is a given force at its nodes."""
+        slope = 0.0*q if pull is None else pull
+        here = self.state(b, q, beta, slope[self.low : self.high])
+        slope = slope + here.slope
         diagonal, upper = self.hessian(b, q, beta)
         index, smallest = self.factorise(diagonal, upper)
         p = np.concatenate([-here.D1, here.D2[-1:]])
-        p[0] += here.slope[0]
-        p[-1] -= here.slope[-1]
+        p[0] += slope[0]
+        p[-1] -= slope[-1]
         message = ""
         # With few free nodes the diagonal may cancel as it is summed; the couplings still tell its size.
         blocks = diagonal[self.low : self.high]
@@ -284,6 +286,12 @@ class TwoPoint:
         q = free.q.astype(np.result_type(type(beta), float))
         found = self.newton(b, q, beta, search=False, rounds=30)
         return None if found is None else self.solution(b, found, beta)
+
+    def pulled(self, b: int, free: Solution, beta: float) -> Solution | None:
+        """The path pulled by beta w c_q of the free path, a given force; None where Newton does not find it."""
+        pull = beta*self.state(b, free.q, 1.0).slope
+        found = self.newton(b, free.q, 0.0, search=False, source=pull[self.low : self.high], rounds=30)
+        return None if found is None else self.solution(b, found, 0.0, pull)
 
 
 @functools.lru_cache(maxsize=8)
