@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from .boundary import Ends, Initial
 from .errors import AccuracyWarning, CacheError, ConvergenceError
 from .grid import Grid
-from .symbols.cost import Cost
+from .symbols.cost import Cost, IntegralCost
 from .symbols.terms import AllPairs, Term
 from .system import System
 
@@ -29,9 +29,9 @@ _LATER = {
 }  # fmt: skip
 
 __all__ = [
-    "AccuracyWarning", "Adam", "Adjoint", "AllPairs", "CacheError", "Centered", "ConvergenceError", "Cost", "Ends",
-    "Exact", "Grid", "Holomorphic", "Initial", "OneSided", "SGD", "System", "Term", "demos", "load", "plotting",
-    "save", "systems",
+    "AccuracyWarning", "Adam", "Adjoint", "AllPairs", "CacheError", "Centered", "ConvergenceError", "Cost",
+    "Ends", "Exact", "Grid", "Holomorphic", "Initial", "IntegralCost", "OneSided", "SGD", "System", "Term",
+    "demos", "load", "plotting", "save", "systems",
 ]  # fmt: skip
 
 

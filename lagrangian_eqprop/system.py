@@ -7,7 +7,7 @@ from typing import Any
 from .analysis.check import check
 from .analysis.report import built, compile_report
 from .boundary import Ends, Initial
-from .eqprop.gradient import gradient
+from .eqprop.functional import gradient
 from .eqprop.trajectories import trajectory
 from .grid import Grid
 from .learning.fit import fit
@@ -99,8 +99,10 @@ class System(Definition):
 
         Parameters
         ----------
-        cost : Cost or list of Cost
-            J is the sum over nodes of w_k c(q_k, t_k), the mean over a batch.
+        cost : Cost, IntegralCost or list of them
+            J is the sum over nodes of w_k c(q_k, t_k), the mean over a batch. Costs of velocities, c(q_k, v_k, t_k)
+            with the velocities of :meth:`trajectory`, and losses of integrals nudge with the force found on the free
+            path.
         estimator : OneSided, Centered, Holomorphic, Exact or Adjoint, optional
             How the derivative with respect to the nudge is taken; Exact by default.
         save : "all", "last" or int, optional

@@ -128,7 +128,6 @@ REFUSALS = {
     "when": (lambda: lep.Cost(q, when="finish"), "when must be 'path' or 'end'; got 'finish'"),
     "on without at": (lambda: lep.Cost(x, on=[x]), "at must be given together with on"),
     "weights": (lambda: judged(lep.Cost(q, weights=np.ones(4))), r"weights of the cost.*\(21,\).*\(4,\)"),
-    "velocity in a cost": (lambda: judged(lep.Cost(v**2*q)), "the cost must be a function of coordinates.*velocity"),
     "undeclared target": (lambda: judged(lep.Cost((q - y)**2)), "the cost uses 'y', which is not declared"),
     "unused target": (lambda: judged(lep.Cost(q**2, targets=[y]), {y: 1.0}), "targets of the cost.*'y' is not"),
     "no target": (lambda: judged(), r"targets\[y\] must be given"),

@@ -170,3 +170,14 @@ def test_a_path_at_rest_in_an_equilibrium_is_one():
     path = well.trajectory(lep.Ends([2**0.5], [2**0.5]), lep.Grid(50, step=0.05), compiled=False)
     assert path.success
     assert np.abs(path.q - 2**0.5).max() < 1e-12
+
+
+def test_beyond_a_conjugate_time_the_guess_is_bent():
+    """The branch of the straight line has ended in a fold; the path that is left makes a detour."""
+    q, (k, a) = dynamicsymbols("q"), sp.symbols("k a")
+    system = lep.System(q.diff()**2/2 - k*q**2/2 - a*q**4/4, coordinates=[q], parameters={k: 1.0, a: 0.3})
+    grid = lep.Grid(40, duration=3.2)
+    path = system.trajectory(lep.Ends([0.7], [0.2]), grid)
+    assert path.residual < 1e-12
+    again = system.trajectory(lep.Initial(q=path.q[0], p=path.p[0]), grid)
+    np.testing.assert_allclose(again.q, path.q, atol=1e-10)

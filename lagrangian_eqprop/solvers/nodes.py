@@ -24,13 +24,14 @@ class Nodes:
     """A problem's Lagrangian and its derivatives by velocity at the nodes ``labels``, or at the middles after them."""
 
     def __init__(self, problem: Problem, labels: ndarray, middles: bool = False) -> None:
-        self.problem = problem
+        self.problem, self.labels = problem, labels
         shift = 0.5 if middles else 0.0
         self.t = problem.grid.start + (labels + shift)*problem.grid.step
         signals = problem.inputs.signals
         self.inputs = [signal.sampled(labels, "middles" if middles else "nodes") for signal in signals]
 
-    def _leaves(self, term: LocalTerm, q: ndarray, v: ndarray) -> dict[tuple[str, int], Any]:
+    def leaves(self, term: LocalTerm, q: ndarray, v: ndarray) -> dict[tuple[str, int], Any]:
+        """What the symbols of a term, or of a cost, stand for."""
         leaves: dict[tuple[str, int], Any] = {("t", 0): self.t[:, None]}
         for a in range(term.size):
             column = term.places.columns[a]
@@ -44,6 +45,9 @@ class Nodes:
         for k in term.indices("u"):
             array = self.inputs[k]
             leaves["u", k] = array[..., term.places.places()] if array.shape[2] > 1 else array
+        for k in term.indices("y"):
+            array = self.problem.targets.signals[k].sampled(self.labels, "nodes")
+            leaves["y", k] = array[..., term.places.places()] if array.shape[2] > 1 else array
         return leaves
 
     def _terms(self, name: str) -> list[tuple[LocalTerm, list[Node]]]:
@@ -74,7 +78,7 @@ class Nodes:
         """L, (samples, nodes)."""
         total = np.zeros(q.shape[:2])
         for term, (root,) in self._terms("L"):
-            (value,) = evaluate(term.graph, [root], self._leaves(term, q, v))
+            (value,) = evaluate(term.graph, [root], self.leaves(term, q, v))
             total += np.broadcast_to(value, (*q.shape[:2], len(term.places.rows_of_coordinates()))).sum(-1)
         return total
 
@@ -82,17 +86,17 @@ class Nodes:
         """L_v, of the shape of q."""
         p = np.zeros(q.shape)
         for term, roots in self._terms("Lv"):
-            for a, value in enumerate(evaluate(term.graph, roots, self._leaves(term, q, v))):
-                _add(p, term.places, a, value)
+            for a, value in enumerate(evaluate(term.graph, roots, self.leaves(term, q, v))):
+                add_at(p, term.places, a, value)
         return p
 
     def mass_diagonal(self, q: ndarray, v: ndarray) -> ndarray:
         """The diagonal of L_vv, of the shape of q."""
         m = np.zeros(q.shape)
         for term, roots in self._terms("mass"):
-            values = evaluate(term.graph, roots[:: term.size + 1], self._leaves(term, q, v))
+            values = evaluate(term.graph, roots[:: term.size + 1], self.leaves(term, q, v))
             for a, value in enumerate(values):
-                _add(m, term.places, a, value)
+                add_at(m, term.places, a, value)
         return m
 
     def mass(self, q: ndarray, v: ndarray) -> ndarray:
@@ -101,7 +105,7 @@ class Nodes:
         M = np.zeros((*q.shape[:2], d*d))
         for term, roots in self._terms("mass"):
             rows, size = term.places.rows_of_coordinates(), term.size
-            for k, value in enumerate(evaluate(term.graph, roots, self._leaves(term, q, v))):
+            for k, value in enumerate(evaluate(term.graph, roots, self.leaves(term, q, v))):
                 at = rows[:, k//size]*d + rows[:, k % size]
                 if len(at) == 1:
                     M[..., at[0]] += value[..., 0] if value.ndim else value
@@ -113,8 +117,8 @@ class Nodes:
         """Row sums of |V''| at rest, (samples, nodes, d): over the masses a bound on the squared frequencies."""
         total, rest = np.zeros(q.shape), np.zeros_like(q)
         for term, roots in self._terms("stiffness"):
-            for k, value in enumerate(evaluate(term.graph, roots, self._leaves(term, q, rest))):
-                _add(total, term.places, k//term.size, np.abs(value))
+            for k, value in enumerate(evaluate(term.graph, roots, self.leaves(term, q, rest))):
+                add_at(total, term.places, k//term.size, np.abs(value))
         return total
 
     def chain(self, q: ndarray, v: ndarray, gp: ndarray) -> tuple[ndarray, ndarray, ndarray]:
@@ -122,13 +126,13 @@ class Nodes:
         gq, gv, g = np.zeros(q.shape), np.zeros(q.shape), np.zeros_like(self.problem.theta)
         for term, roots in self._terms("chain"):
             rows, places, size = term.places.rows_of_coordinates(), term.places.places(), term.size
-            leaves = self._leaves(term, q, v)
+            leaves = self.leaves(term, q, v)
             for a in range(size):
                 leaves["dv", a] = gp[..., rows[:, a]]
             values = evaluate(term.graph, roots, leaves)
             for a in range(size):
-                _add(gq, term.places, a, values[a])
-                _add(gv, term.places, a, values[size + a])
+                add_at(gq, term.places, a, values[a])
+                add_at(gv, term.places, a, values[size + a])
             for k, value in zip(term.indices("p"), values[2*size :], strict=True):
                 offset, stride, step = self.problem.theta_layout[k]
                 full = np.broadcast_to(value, (len(q), 1, len(places)))[:, 0]
@@ -161,7 +165,7 @@ class Nodes:
         return v
 
 
-def _add(total: ndarray, places: Places, a: int, value: ndarray) -> None:
+def add_at(total: ndarray, places: Places, a: int, value: ndarray) -> None:
     """Add values at all places to what local coordinate a stands for, also where that is the same more than once."""
     column = places.columns[a]
     if isinstance(column, slice) or places.distinct[a]:

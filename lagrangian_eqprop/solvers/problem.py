@@ -41,6 +41,8 @@ class Problem:
         False for plain Python.
     kernels : sequence of functions
         The solvers' kernels, added to the method's.
+    seeing : bool
+        Whether costs may see velocities; kernels cannot.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class Problem:
         method: str | None = None,
         compiled: bool = True,
         kernels: Sequence[Callable] = (),
+        seeing: bool = False,
     ) -> None:
         if not isinstance(grid, Grid):
             raise invalid("grid", "a lep.Grid", type(grid).__name__)
@@ -65,6 +68,9 @@ class Problem:
                 raise invalid("weights of the cost", f"of shape ({grid.steps + 1},)", f"shape {cost.weights.shape}")
         self.system, self.grid, self.costs = system, grid, tuple(costs)
         self.bound = bind(system, self.costs)
+        if self.bound.sees_velocities and not seeing:
+            must = "a function of coordinates, targets and time here; velocities are for gradient and fit"
+            raise invalid("the cost", must, "a velocity in it")
         self.method: Method = choose(system, method)
         self.compiled = compiled
         self._kernels = kernels

@@ -211,7 +211,8 @@ class TwoPoint:
             move[self.low : self.high] = -self.solve(diagonal + shift*eye, upper, here.residual)
             if shift == 0.0 and here.size <= 1e-6*here.scale:
                 return self.newton(b, q, beta)
-            slope = float(np.sum(here.residual*move[self.low : self.high]))
+            with np.errstate(over="ignore", invalid="ignore"):
+                slope = float(np.sum(here.residual*move[self.low : self.high]))
             length, found = 1.0, self.value(b, q + move, beta)
             while not found <= value + 1e-4*length*slope:
                 length *= 0.5
@@ -239,11 +240,29 @@ class TwoPoint:
             q, s, stride = found, trial, 1.5*stride
         return q
 
+    def bent(self, b: int, q: ndarray, beta: float) -> ndarray | None:
+        """Newton from the guess bent by half waves: beyond a conjugate time the path may be far from the guess."""
+        nodes, size = q.shape
+        scale = max(float(np.abs(q).max()), 1e-3)
+        rng, way = np.random.default_rng(0), _way(nodes)
+        directions = [*np.eye(size), *-np.eye(size)] if size <= 4 else [*rng.standard_normal((8, size))]
+        free_ends = (self.low == 0) + (self.high == nodes)
+        for amplitude in (1.0, 2.0, 4.0):
+            for waves in (1, 2):
+                phase = np.pi*waves*(1.0 if free_ends == 0 else 0.5)*way
+                wave = np.sin(phase) if self.low else np.cos(phase)
+                for direction in directions:
+                    with np.errstate(over="ignore", invalid="ignore"):
+                        found = self.newton(b, q + amplitude*scale*wave*direction, beta)
+                    if found is not None and not _at_nyquist(found):
+                        return found
+        return None
+
     def free(self, b: int, newton_failed: bool) -> Solution:
         """The stationary path of a sample, by whichever way finds one."""
         guess = self.guesses()[b]
         rejected = ""
-        for way in (self.newton, self.descent, self.continuation)[newton_failed:]:
+        for way in (self.newton, self.descent, self.continuation, self.bent)[newton_failed:]:
             found = way(b, guess.copy(), 0.0)
             if found is None:
                 continue
@@ -253,8 +272,8 @@ class TwoPoint:
             return self.solution(b, found, 0.0)
         left = self.state(b, guess, 0.0).size
         message = (
-            f"no stationary path found for sample {b}{rejected}: Newton, descent on the action and continuation all "
-            f"failed from a guess with residual {left:.1e}; try guess=, a shorter duration or more steps"
+            f"no stationary path found for sample {b}{rejected}: Newton, descent on the action, continuation and bent "
+            f"guesses all failed from a guess with residual {left:.1e}; try guess=, a shorter duration or more steps"
         )
         return Solution(guess, np.full_like(guess, np.nan), left, -1, message)
 

@@ -11,6 +11,7 @@ import sympy as sp
 from ..errors import invalid
 from .definition import Definition, _default
 from .graph import Graph
+from .reading import Reader
 from .terms import LocalTerm, check_names, local_term, places_of
 
 
@@ -20,7 +21,8 @@ class Cost:
     Parameters
     ----------
     expression : sympy expression
-        In coordinates, targets, the time, and parameters of the cost or of the system. The logarithm of a
+        In coordinates, velocities (``q.diff()``), targets, the time, and parameters of the cost or of the system. A
+        momentum is its expression in velocities, as ``system.momenta`` gives it. The logarithm of a
         sum of exponentials (a softmax over several coordinates) is computed with its maximum subtracted.
     targets : sequence of Symbol
         Quantities the outcome is compared with, given with each call. Those of a terminal cost have no time
@@ -78,6 +80,56 @@ class Cost:
         return f"Cost({self.expression}, when={self.when!r})"
 
 
+class IntegralCost:
+    """A loss of integrals over the trajectory: J = F(I_1, ..., I_n), each I the J of a :class:`Cost`.
+
+    The power of an output in a window of time, say, is the integral of its square with ``weights`` that vanish outside.
+
+    Parameters
+    ----------
+    expression : sympy expression
+        F, in the symbols of the integrals and in targets.
+    integrals : mapping of Symbol to Cost
+        What each symbol stands for.
+    targets : sequence of Symbol
+        Quantities the integrals are compared with, a number or one value a sample in each call.
+
+    Examples
+    --------
+    >>> import numpy as np, sympy as sp
+    >>> from sympy.physics.mechanics import dynamicsymbols
+    >>> import lagrangian_eqprop as lep
+    >>> q, (P, y) = dynamicsymbols("q"), sp.symbols("P y")
+    >>> late = np.where(np.arange(101) > 50, 0.1, 0.0)
+    >>> cost = lep.IntegralCost((P - y)**2, integrals={P: lep.Cost(q**2, weights=late)}, targets=[y])
+    """
+
+    def __init__(self, expression: Any, integrals: Mapping[Any, Cost], targets: Sequence[Any] = ()) -> None:
+        if not isinstance(integrals, Mapping) or not integrals:
+            raise invalid("integrals", "a mapping of Symbols to costs, not empty", repr(integrals))
+        for symbol, cost in integrals.items():
+            if not isinstance(cost, Cost):
+                raise invalid(f"integrals[{symbol}]", "a lep.Cost", type(cost).__name__)
+        if not isinstance(targets, (list, tuple)):
+            raise invalid("targets of the cost", "a list of Symbols", repr(targets))
+        check_names({"integrals": integrals, "targets of the cost": targets})
+        self.expression, self.integrals, self.targets = expression, dict(integrals), tuple(targets)
+        expression = sp.sympify(expression, strict=True)
+        known = {*self.integrals, *self.targets}
+        for symbol in sorted(expression.free_symbols - known, key=str):
+            raise ValueError(f"the cost uses {symbol.name!r}, which is neither an integral nor a target")
+        for symbol in sorted(known - expression.free_symbols, key=str):
+            text = "integrals and targets of the cost must be used by its expression"
+            raise ValueError(f"{text}; {symbol.name!r} is not")
+        self.graph = Graph()
+        leaves = {symbol: self.graph.symbol("q", k) for k, symbol in enumerate(self.integrals)}
+        leaves.update({symbol: self.graph.symbol("y", k) for k, symbol in enumerate(self.targets)})
+        self.root = Reader(self.graph, leaves, "the cost").read(expression)
+
+    def __repr__(self) -> str:
+        return f"IntegralCost({self.expression})"
+
+
 class BoundCosts:
     """Costs read for one system: their terms, targets and the parameters of system and costs together."""
 
@@ -115,9 +167,12 @@ class BoundCosts:
             self.terms += (term,)
         self.digest = "\n".join(f"{t.places.kind}:{t.size}\n{t.graph.digest([t.root])}" for t in self.terms)
 
+    @property
+    def sees_velocities(self) -> bool:
+        """Whether some cost is not a function of coordinates, targets and time alone."""
+        return any(term.indices("v") for term in self.terms)
+
     def _check(self, cost: Cost, term: LocalTerm, where: str, order: Mapping[sp.Symbol, int]) -> None:
-        if term.indices("v"):
-            raise invalid(where, "a function of coordinates, targets and time", "a velocity in it")
         used = {self.targets[index][0] for index in term.indices("y")}
         for symbol in cost.targets:
             if symbol not in used:
