@@ -94,6 +94,7 @@ class System(Definition):
         parameters: Any = None, estimator: Any = None, save: Any = None, method: str | None = None,
         compiled: bool = True, stability: str = "check", on_failure: str = "raise", progress: bool = False,
         retrace: str | None = None, dtype: Any = float, threads: int | None = None, stages: int | None = None,
+        input_gradients: bool = False,
     ) -> Any:  # fmt: skip
         """The loss and its gradient by equilibrium propagation.
 
@@ -115,6 +116,9 @@ class System(Definition):
             Of Exact in such a system; results are float64 all the same.
         threads : int, optional
             Over blocks of samples, one by default; results do not depend on it.
+        input_gradients : bool
+            Also dJ/du of every input in ``result.inputs[u]``, so that systems can be chained: by one more echo whose
+            nodes are kept. For Exact, Centered and OneSided.
 
         Other parameters are those of :meth:`trajectory`.
 
@@ -132,7 +136,7 @@ class System(Definition):
             self, boundary, grid, cost, estimator=estimator, save=save,
             on_failure=on_failure, stability=stability, progress=progress, targets=targets, inputs=inputs,
             parameters=parameters, method=method, compiled=compiled, retrace=retrace, dtype=dtype, threads=threads,
-            stages=stages,
+            stages=stages, input_gradients=input_gradients,
         )  # fmt: skip
 
     def fit(self, boundary: Initial | Ends, grid: Grid, cost: Any, **options: Any) -> Any:

@@ -79,9 +79,12 @@ def echo(
 @entry
 def linear_echo(
     env: Environment, count: int, q: ndarray, p: ndarray, dq: ndarray, dp: ndarray, guess: ndarray, g: ndarray,
-    failed: ndarray, residual: ndarray,
+    nodes: ndarray, failed: ndarray, residual: ndarray,
 ) -> None:  # fmt: skip
-    """The limit of the echo for beta to 0: the free path back, and its response (dq, dp) = d_beta (q, p)."""
+    """The limit of the echo for beta to 0: the free path back, and its response (dq, dp) = d_beta (q, p).
+
+    ``nodes`` (samples, count + 1, 2, d) takes q and dq; without samples nothing is kept.
+    """
     work = new_work(env, q[0])
     for b in range(q.shape[0]):
         if failed[b] >= 0:
@@ -89,6 +92,10 @@ def linear_echo(
         x, y, dx, dy = q[b], p[b], dq[b], dp[b]
         prepare(env, b, x, guess[b], work)
         linear_start(env, b, count, x, dx, g, work)
+        kept = nodes.shape[0] > 0
+        if kept:
+            copy(x, nodes[b, count, 0])
+            copy(dx, nodes[b, count, 1])
         for j in range(count - 1, -1, -1):
             left = linear_step(env, b, j + 1, j, x, y, dx, dy, g, j == 0, work)
             if not left <= 0.0:
@@ -96,6 +103,9 @@ def linear_echo(
                 residual[b] = left
                 break
             kick(env, b, j, x, dy, 1.0)
+            if kept:
+                copy(x, nodes[b, j, 0])
+                copy(dx, nodes[b, j, 1])
         finish(guess[b], work)
 
 

@@ -68,7 +68,7 @@ def gradient(problem: Problem, boundary: Ends, estimator: Estimator, save: Any, 
     if save is not None:
         path = as_trajectory(problem, two.batch, paths)
         if isinstance(estimator, (OneSided, Centered)):
-            nudged = as_trajectory(problem, two.batch, _moved(two, paths, abs(estimator.beta), estimator.nudge))
+            nudged = as_trajectory(problem, two.batch, moved_paths(two, paths, abs(estimator.beta), estimator.nudge))
     return Gradient(
         loss=loss, losses=losses if batched else losses[0], parameters=problem.shaped(parts.g, two.batch, count),
         success=good if batched else bool(good[0]), message=message,
@@ -130,7 +130,7 @@ def _nudged(two: TwoPoint, paths: Paths, rows: list[tuple[int, float]], nudge: s
     return found
 
 
-def _moved(two: TwoPoint, paths: Paths, beta: float, nudge: str) -> Paths:
+def moved_paths(two: TwoPoint, paths: Paths, beta: float, nudge: str) -> Paths:
     """The nudged paths of all samples that have not failed."""
     rows = [(b, beta) for b, message in enumerate(paths.messages) if not message]
     moved = Paths(paths.q.copy(), paths.p.copy(), paths.residual.copy(), paths.index.copy(), list(paths.messages))
@@ -184,13 +184,28 @@ def _exact(two: TwoPoint, paths: Paths) -> Parts:
 
 def _respond(two: TwoPoint, b: int, free: Solution, g: ndarray) -> ndarray:
     """The same for one sample, with exchanges of pivots across nodes."""
+    response, slope, upper = _response(two, b, free)
+    two.problem.run("path_response", two.env, b, free.q, response, g)
+    return np.stack([slope[0] - upper[0] @ response[1], slope[-1] - upper[-1].T @ response[-2]])
+
+
+def _response(two: TwoPoint, b: int, free: Solution) -> tuple[ndarray, ndarray, ndarray]:
+    """d_beta q at the nodes of one sample, w c_q there, and the blocks beside the Hessian's diagonal."""
     diagonal, upper = two.hessian(b, free.q, 0.0)
     two.factorise(diagonal, upper)
     slope = two.state(b, free.q, 1.0).slope
     response = np.zeros_like(free.q)
     response[two.low : two.high] = two.solve(diagonal, upper, slope[two.low : two.high])
-    two.problem.run("path_response", two.env, b, free.q, response, g)
-    return np.stack([slope[0] - upper[0] @ response[1], slope[-1] - upper[-1].T @ response[-2]])
+    return response, slope, upper
+
+
+def response_paths(two: TwoPoint, paths: Paths) -> ndarray:
+    """d_beta q at the nodes of all samples, (B, N+1, d); nan where there is no path."""
+    found = np.full_like(paths.q, np.nan)
+    for b, free in enumerate(paths):
+        if not free.message:
+            found[b] = _response(two, b, free)[0]
+    return found
 
 
 def _adjoint(two: TwoPoint, b: int, free: Solution) -> Parts:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 from types import ModuleType
@@ -26,12 +27,12 @@ from ..solvers.unrolled import applies
 from ..symbols.cost import Cost
 from ..symbols.definition import Definition
 from ..symbols.graph import NONANALYTIC
-from . import adjoint, echo, ends, products
+from . import adjoint, echo, ends, inputs, products
 from . import initial as initial_value
 from .estimators import Adjoint, Centered, Estimator, Exact, Holomorphic, OneSided
 from .exact import exact
 from .exact_gauss import exact_gauss
-from .result import Gradient, InitialGradient
+from .result import Gradient, InitialGradient, InputGradients
 
 _STEPPING = (start, stepping, record, nudges, twopoint, newton_band, newton_terms, newton_paths)
 _ALL = (*_STEPPING, echo, adjoint, initial_value, ends)
@@ -69,7 +70,7 @@ def gradient(
     system: Definition, boundary: Initial | Ends, grid: Grid, cost: Any, *, estimator: Estimator | None = None,
     save: Any = None, on_failure: str = "raise", stability: str = "check", progress: bool = False,
     retrace: str | None = None, dtype: Any = float, threads: int | None = None, stages: int | None = None,
-    **options: Any,
+    input_gradients: bool = False, **options: Any,
 ) -> Gradient:  # fmt: skip
     """See :meth:`lagrangian_eqprop.System.gradient`."""
     check_on_failure(on_failure)
@@ -86,12 +87,17 @@ def gradient(
     if isinstance(estimator, Holomorphic):
         check_analytic(problem)
     if isinstance(boundary, Ends):
-        return ends.gradient(problem, boundary, estimator, save, on_failure)
-    if not isinstance(boundary, Initial):
+        found = ends.gradient(problem, boundary, estimator, save, on_failure)
+    elif isinstance(boundary, Initial):
+        found = _initial(
+            problem, boundary, estimator, save, on_failure, stability, progress, retrace, dtype, threads, stages
+        )  # fmt: skip
+    else:
         raise invalid("boundary", "lep.Initial or lep.Ends", type(boundary).__name__)
-    return _initial(
-        problem, boundary, estimator, save, on_failure, stability, progress, retrace, dtype, threads, stages
-    )  # fmt: skip
+    if input_gradients:
+        slopes = inputs.input_gradients(problem, boundary, estimator, np.atleast_1d(found.success))
+        return dataclasses.replace(found, inputs=InputGradients(slopes))
+    return found
 
 
 def check_on_failure(on_failure: str) -> None:

@@ -78,7 +78,7 @@ def free_run(problem: Problem, start: Start, keep: bool, observers: tuple = (), 
 def estimate(problem: Problem, free: FreeRun, estimator: Estimator, progress: Any = None) -> Parts:
     """The echo's part of the gradient, for the samples that have not failed."""
     if isinstance(estimator, Exact):
-        return _exact(problem, free, progress)
+        return linear_response(problem, free, progress)
     if isinstance(estimator, Adjoint):
         return _adjoint(problem, free)
     if isinstance(estimator, Holomorphic):
@@ -96,7 +96,8 @@ def _failed(failures: Failures) -> ndarray:
     return np.where(failures.good, -1, 0)
 
 
-def _exact(problem: Problem, free: FreeRun, progress: Any) -> Parts:
+def linear_response(problem: Problem, free: FreeRun, progress: Any, record: list | None = None) -> Parts:
+    """The linear response; ``record`` takes q and dq at the nodes (blocks from the last to the first)."""
     q, p, guess = free.q.copy(), free.p.copy(), free.guess.copy()
     dq, dp, g = np.zeros_like(q), np.zeros_like(p), np.zeros_like(problem.theta)
     failed, residual = _failed(free.failures), np.zeros(len(q))
@@ -105,7 +106,10 @@ def _exact(problem: Problem, free: FreeRun, progress: Any) -> Parts:
         env = problem.env(first, count)
         if first + count == problem.grid.steps:
             problem.run("linear_kicks", env, count, q, dp)
-        problem.run("linear_echo", env, count, q, p, dq, dp, guess, g, failed, residual)
+        nodes = np.zeros((0 if record is None else len(q), count + 1, 2, q.shape[1]))
+        problem.run("linear_echo", env, count, q, p, dq, dp, guess, g, nodes, failed, residual)
+        if record is not None:
+            record.append(nodes)
         failed[dead == 0] = -1
         free.failures.settle(failed, residual, first, back=True)
         failed = dead = _failed(free.failures)
@@ -207,7 +211,7 @@ def _holomorphic(problem: Problem, free: FreeRun, estimator: Holomorphic) -> Par
 
 def _first_radius(problem: Problem, free: FreeRun) -> float:
     """A nudge that moves the path by a tenth of its size, judged by the linear response."""
-    parts = _exact(problem, free, None)
+    parts = linear_response(problem, free, None)
     good = free.failures.good
     moved = max(np.abs(parts.dp[good]).max(initial=0.0), 1e-300)
     size = max(np.abs(free.start.q[good]).max(initial=0.0), np.abs(free.q[good]).max(initial=0.0), 1e-3)

@@ -39,6 +39,19 @@ class EndsGradient:
 
 
 @dataclass(frozen=True)
+class InputGradients:
+    """Derivatives of J with respect to inputs: ``inputs[u]`` by Symbol or name, in the shape of what was given.
+
+    Of a callable: at the labels where the method calls it, nodes for Verlet and middles for midpoint.
+    """
+
+    values: Mapping[sp.Symbol, np.ndarray]
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        return self.values[lookup(key, self.values, "the key of an input's gradient")]
+
+
+@dataclass(frozen=True)
 class Gradient:
     """The loss and its derivatives.
 
@@ -54,6 +67,8 @@ class Gradient:
         All derivatives with respect to parameters.
     initial, ends : InitialGradient, EndsGradient or None
         Derivatives with respect to the boundary data.
+    inputs : InputGradients or None
+        With ``input_gradients``: derivatives with respect to inputs.
     error : float or None
         Holomorphic: the estimated relative error of the gradient.
     path, nudged : Trajectory or None
@@ -67,6 +82,7 @@ class Gradient:
     message: str
     initial: InitialGradient | None = None
     ends: EndsGradient | None = None
+    inputs: InputGradients | None = None
     error: float | None = None
     path: Trajectory | None = None
     nudged: Trajectory | None = None

@@ -61,8 +61,12 @@ class Signal:
                 raise invalid(self.name, must, f"shape {array.shape}")
         if not np.isfinite(array).all():
             raise invalid(self.name, "finite", "nan or inf")
-        self._batched = "batch" in form
+        self._batched, self._form = "batch" in form, form
         return array.reshape([array.shape[form.index(a)] if a in form else 1 for a in ("batch", "time", "place")])
+
+    def like_given(self, value: np.ndarray) -> np.ndarray:
+        """(batch, labels, places), of length 1 where nothing was given, with the axes of what was given."""
+        return value.reshape([value.shape[("batch", "time", "place").index(axis)] for axis in self._form])
 
     def labelled(self, first: int, count: int, labels: str) -> np.ndarray:
         """Its values at ``count`` labels from ``first`` on, at nodes or at the middles of intervals."""

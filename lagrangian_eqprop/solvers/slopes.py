@@ -110,6 +110,33 @@ def along_intervals(slopes: Slopes, q: ndarray, dx: ndarray, dy: ndarray) -> Non
                 right += gv/h
 
 
+def of_inputs(slopes: Slopes, q: ndarray, factor: float) -> None:
+    """Add the derivatives of factor times the action of the paths q (B, N+1, d) with respect to the inputs."""
+    problem, h = slopes.problem, slopes.problem.grid.step
+    length = chunk(problem, len(q))
+    for low in range(0, problem.grid.steps, length):
+        labels = np.arange(low, min(low + length, problem.grid.steps))
+        x, y = q[:, labels], q[:, labels + 1]
+        v = (y - x)/h
+        if problem.method.name == "midpoint":
+            _add_inputs(slopes, labels, 0.5*(x + y), v, factor*h, True)
+        else:
+            _add_inputs(slopes, labels, x, v, 0.5*factor*h)
+            _add_inputs(slopes, labels + 1, y, v, 0.5*factor*h)
+
+
+def _add_inputs(slopes: Slopes, labels: ndarray, q: ndarray, v: ndarray, weight: float, middles: bool = False) -> None:
+    nodes = Nodes(slopes.problem, labels, middles)
+    for term in slopes.problem.system.terms:
+        wanted = term.indices("u")
+        if "_inputs" not in term.__dict__:
+            symbols = [term.graph.symbol("u", k) for k in wanted]
+            term.__dict__["_inputs"] = gradient(term.graph, term.root, symbols)
+        values = evaluate(term.graph, term.__dict__["_inputs"], nodes.leaves(term, q, v))
+        for k, value in zip(wanted, values, strict=True):
+            slopes.add_input(term, k, labels, weight*value)
+
+
 def _terms(problem: Problem) -> list[tuple[LocalTerm, list[Node]]]:
     """For each term the derivatives of L_q dq + L_v dv by q, v, its parameters and its inputs; once a system."""
     known: dict = problem.system.__dict__.setdefault("_nodes", {})
