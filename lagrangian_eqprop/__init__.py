@@ -14,7 +14,7 @@ from .system import System
 
 if TYPE_CHECKING:
     from . import demos, plotting, systems
-    from .eqprop.estimators import Adjoint, Centered, Exact, Holomorphic, OneSided
+    from .eqprop.estimators import Adjoint, Centered, Echo, Exact, Holomorphic, OneSided
     from .learning.optimisers import SGD, Adam
     from .learning.storage import load, save
 
@@ -23,15 +23,15 @@ __version__ = "0.1.0"
 # What numba, scipy or matplotlib stand behind is imported at its first use.
 _LATER = {
     "Adjoint": "eqprop.estimators", "Centered": "eqprop.estimators", "Exact": "eqprop.estimators",
-    "Holomorphic": "eqprop.estimators", "OneSided": "eqprop.estimators",
-    "Adam": "learning.optimisers", "SGD": "learning.optimisers", "load": "learning.storage", "save": "learning.storage",
-    "systems": "", "demos": "", "plotting": "",
+    "Holomorphic": "eqprop.estimators", "OneSided": "eqprop.estimators", "Adam": "learning.optimisers",
+    "SGD": "learning.optimisers", "load": "learning.storage", "save": "learning.storage", "systems": "",
+    "demos": "", "plotting": "", "Echo": "eqprop.estimators",
 }  # fmt: skip
 
 __all__ = [
-    "AccuracyWarning", "Adam", "Adjoint", "AllPairs", "CacheError", "Centered", "ConvergenceError", "Cost",
-    "Ends", "Exact", "Grid", "Holomorphic", "Initial", "IntegralCost", "OneSided", "SGD", "System", "Term",
-    "demos", "load", "plotting", "save", "systems",
+    "AccuracyWarning", "Adam", "Adjoint", "AllPairs", "CacheError", "Centered", "ConvergenceError", "Cost", "Echo",
+    "Ends", "Exact", "Grid", "Holomorphic", "Initial", "IntegralCost", "OneSided", "SGD", "System", "Term", "demos",
+    "load", "plotting", "save", "systems",
 ]  # fmt: skip
 
 

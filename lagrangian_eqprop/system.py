@@ -104,7 +104,7 @@ class System(Definition):
             J is the sum over nodes of w_k c(q_k, t_k), the mean over a batch. Costs of velocities, c(q_k, v_k, t_k)
             with the velocities of :meth:`trajectory`, and losses of integrals nudge with the force found on the free
             path.
-        estimator : OneSided, Centered, Holomorphic, Exact or Adjoint, optional
+        estimator : OneSided, Centered, Echo, Holomorphic, Exact or Adjoint, optional
             How the derivative with respect to the nudge is taken; Exact by default.
         save : "all", "last" or int, optional
             Keep the free and the nudged trajectory in the result.

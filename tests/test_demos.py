@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import lagrangian_eqprop as lep
-from lagrangian_eqprop.demos import _output, digits, gradients, two_point
+from lagrangian_eqprop.demos import _output, digits, gradients, imperfect_device, two_point
 
 
 def files(folder, name):
@@ -89,3 +89,20 @@ def test_records_hold_what_json_can(tmp_path):
     _output.write(tmp_path / "made", "name", figure, {"short": False}, numbers)
     record = files(tmp_path / "made", "name")
     assert record["numbers"] == {"a": [0, 1], "b": None, "c": [True, 0.333333333333], "4": None}
+
+
+@pytest.mark.slow
+def test_imperfect_device(tmp_path, capsys):
+    numbers = imperfect_device.run(tmp_path, short=True)
+    record = files(tmp_path, "imperfect_device")
+    assert record["numbers"]["devices"]["ideal"]["last"] == pytest.approx(numbers["devices"]["ideal"]["last"])
+    for name in ("ideal", "noise", "noise and 10 bits"):
+        curves = numbers["devices"][name]["loss"]
+        assert curves.shape == (2, 13)
+        assert curves[:, -1].max() < 0.3*curves[:, 0].min()
+    betas, errors = numbers["betas"], numbers["errors"]
+    small = betas < 0.05
+    for name, order in (("no fault", 2), ("5 % noise", -1)):
+        slope = np.polyfit(np.log(betas[small]), np.log(errors[name][small]), 1)[0]
+        assert slope == pytest.approx(order, abs=0.1)
+    assert "median of 2 seeds" in capsys.readouterr().out

@@ -13,7 +13,7 @@ ROOT = Path(lagrangian_eqprop.__file__).parent
 CORE = [
     "methods.common", "methods.verlet", "methods.verlet_action", "methods.verlet_adjoint", "methods.midpoint",
     "methods.midpoint_action", "methods.midpoint_adjoint", "methods.linear", "methods.stability", "eqprop.echo",
-    "eqprop.adjoint", "solvers.nudges", "solvers.elimination", "compiler.kernel", "compiler.contract",
+    "eqprop.adjoint", "eqprop.replay", "solvers.nudges", "solvers.elimination", "compiler.kernel", "compiler.contract",
 ]  # fmt: skip
 FORBIDDEN = {
     "symbols": "compiler methods solvers eqprop learning analysis plotting cli demos systems",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -77,6 +77,7 @@ class Check:
 def check(
     system: Definition, boundary: Initial | Ends, grid: Grid, cost: Any, *, targets: Any = None, inputs: Any = None,
     parameters: Any = None, method: str | None = None, compiled: bool = True, stability: str = "check",
+    estimators: Sequence[Estimator] = (),
 ) -> Check:  # fmt: skip
     """Compare all estimators with derivatives that use no gradient code.
 
@@ -84,6 +85,8 @@ def check(
     ----------
     boundary, grid, cost, targets, inputs, parameters, method, compiled, stability
         As for ``gradient``.
+    estimators : sequence of estimators
+        More of them to be compared, such as ``lep.Echo(1e-3)``; what they give does not change the verdict.
 
     Returns
     -------
@@ -108,17 +111,20 @@ def check(
     if g is not None and g > 1e6:
         text = f"the trajectory multiplies small deviations by {g:.1e}: gradients lose digits"
         warnings.warn(text, AccuracyWarning, stacklevel=3)
-    estimators: dict[str, Estimator] = {"Exact": Exact(), "Holomorphic": Holomorphic(), "Adjoint": Adjoint()}
+    compared: dict[str, Estimator] = {"Exact": Exact(), "Holomorphic": Holomorphic(), "Adjoint": Adjoint()}
     try:
         check_analytic(problem)
     except ValueError as error:
-        del estimators["Holomorphic"]
+        del compared["Holomorphic"]
         notes.append(f"Holomorphic left out: {error}")
 
     def estimate(estimator: Estimator) -> Gradient:
         return gradient(system, boundary, grid, cost, estimator=estimator, stability=stability, **options)
 
-    results = {name: estimate(estimator) for name, estimator in estimators.items()}
+    results = {name: estimate(estimator) for name, estimator in compared.items()}
+    for estimator in estimators:
+        name = type(estimator).__name__
+        results[f"{name} {len(results)}" if name in (*results, "Centered") else name] = estimate(estimator)
     beta = _small_nudge(g)
     while "Centered" not in results and beta > 1e-12:
         try:

@@ -97,6 +97,7 @@ def _estimate(two: TwoPoint, paths: Paths, estimator: Estimator) -> Parts:
             if isinstance(estimator, Adjoint):
                 one = _adjoint(two, b, free)
             else:
+                assert isinstance(estimator, Holomorphic)
                 one = _holomorphic(two, paths, b, estimator)
         except ConvergenceError as error:
             paths.messages[b] = str(error)

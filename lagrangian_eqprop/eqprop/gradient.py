@@ -27,16 +27,17 @@ from ..solvers.unrolled import applies
 from ..symbols.cost import Cost
 from ..symbols.definition import Definition
 from ..symbols.graph import NONANALYTIC
-from . import adjoint, echo, ends, inputs, products
+from . import adjoint, echo, ends, inputs, products, replay
 from . import initial as initial_value
-from .estimators import Adjoint, Centered, Estimator, Exact, Holomorphic, OneSided
+from .device import quantised
+from .estimators import Adjoint, Centered, Echo, Estimator, Exact, Holomorphic, OneSided
 from .exact import exact
 from .exact_gauss import exact_gauss
 from .result import Gradient, InitialGradient, InputGradients
 
 _STEPPING = (start, stepping, record, nudges, twopoint, newton_band, newton_terms, newton_paths)
-_ALL = (*_STEPPING, echo, adjoint, initial_value, ends)
-_ESTIMATORS = (OneSided, Centered, Holomorphic, Exact, Adjoint)
+_ALL = (*_STEPPING, echo, replay, adjoint, initial_value, ends)
+_ESTIMATORS = (OneSided, Centered, Echo, Holomorphic, Exact, Adjoint)
 
 
 def cost_list(cost: Cost | Sequence[Cost] | None) -> tuple[Cost, ...]:
@@ -82,6 +83,12 @@ def gradient(
         raise invalid("cost", "a lep.Cost or a non-empty list of them", repr(cost))
     check_choices(retrace, dtype, threads)
     problem = problem_of(system, grid, cost, options)
+    if isinstance(estimator, Echo):
+        if isinstance(boundary, Ends):
+            must = "other than Echo between two ends: an echo begins where a free run ended"
+            raise invalid("estimator", must, repr(estimator))
+        if estimator.ranges:
+            problem = problem_of(system, grid, cost, {**options, "parameters": quantised(problem, estimator)})
     if stages is not None and problem.method.name != "gauss":
         raise invalid("stages", "given with method='gauss' alone", f"method {problem.method.name!r}")
     if isinstance(estimator, Holomorphic):

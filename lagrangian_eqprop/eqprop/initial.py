@@ -24,7 +24,7 @@ from ..solvers.failures import Failures
 from ..solvers.initial import integrate
 from ..solvers.problem import Problem
 from ..solvers.start import Start
-from .estimators import Adjoint, Estimator, Exact, Holomorphic, contrast, half_circle
+from .estimators import Adjoint, Echo, Estimator, Exact, Holomorphic, contrast, half_circle
 from .radius import Parts, search_radius
 
 
@@ -83,6 +83,10 @@ def estimate(problem: Problem, free: FreeRun, estimator: Estimator, progress: An
         return _adjoint(problem, free)
     if isinstance(estimator, Holomorphic):
         return _holomorphic(problem, free, estimator)
+    if isinstance(estimator, Echo):
+        from .device import echo
+
+        return echo(problem, free, estimator, progress)
     betas, coefficients = with_free(*contrast(estimator))
     return echo_at(problem, free, betas, coefficients, None, progress, estimator.nudge == "linearised")
 
@@ -92,7 +96,8 @@ def with_free(betas: ndarray, coefficients: ndarray) -> tuple[ndarray, ndarray]:
     return np.append(0.0, betas[betas != 0]), np.append(coefficients[betas == 0].sum(), coefficients[betas != 0])
 
 
-def _failed(failures: Failures) -> ndarray:
+def failed_samples(failures: Failures) -> ndarray:
+    """0 for samples that have failed, -1 for the others, as kernels want it."""
     return np.where(failures.good, -1, 0)
 
 
@@ -100,7 +105,7 @@ def linear_response(problem: Problem, free: FreeRun, progress: Any, record: list
     """The linear response; ``record`` takes q and dq at the nodes (blocks from the last to the first)."""
     q, p, guess = free.q.copy(), free.p.copy(), free.guess.copy()
     dq, dp, g = np.zeros_like(q), np.zeros_like(p), np.zeros_like(problem.theta)
-    failed, residual = _failed(free.failures), np.zeros(len(q))
+    failed, residual = failed_samples(free.failures), np.zeros(len(q))
     dead = failed.copy()
     for first, count in problem.each_block(q.size, backwards=True):
         env = problem.env(first, count)
@@ -112,7 +117,7 @@ def linear_response(problem: Problem, free: FreeRun, progress: Any, record: list
             record.append(nodes)
         failed[dead == 0] = -1
         free.failures.settle(failed, residual, first, back=True)
-        failed = dead = _failed(free.failures)
+        failed = dead = failed_samples(free.failures)
         if progress is not None:
             progress.update(count)
     _warn_of_growth(problem, free, q)
@@ -148,7 +153,7 @@ def echo_at(
     dtype = np.result_type(betas, float)
     q, p, guess = (np.repeat(a[:, None].astype(dtype), copies, 1) for a in (free.q, free.p, free.guess))
     g = np.zeros(problem.theta.shape, dtype)
-    failed, residual = _failed(free.failures), np.zeros(len(q))
+    failed, residual = failed_samples(free.failures), np.zeros(len(q))
     dead = failed.copy()
     weights = coefficients.astype(dtype)
     for first, count in problem.each_block(2*q.size, backwards=True):
@@ -162,7 +167,7 @@ def echo_at(
         bad = (failed < 0) & free.failures.good & ~np.isfinite(q).all((1, 2))
         failed[bad], residual[bad] = 0, np.inf
         free.failures.settle(failed, residual, first, back=True)
-        failed = dead = _failed(free.failures)
+        failed = dead = failed_samples(free.failures)
         if record is not None:
             if first == 0:
                 nodes[:, :, 0, 1] = p  # P_0, after the last kick

@@ -5,13 +5,14 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import sympy as sp
 
 from ..boundary import Ends, Initial
-from ..eqprop.estimators import Estimator, Exact
+from ..eqprop.estimators import Echo, Estimator, Exact
 from ..eqprop.gradient import check_on_failure, gradient
 from ..eqprop.result import Gradient
 from ..errors import ConvergenceError, invalid
@@ -91,6 +92,8 @@ def fit(
     True
     """
     optimiser = Adam() if optimiser is None else optimiser
+    if isinstance(estimator, Echo):  # new noise in every step, the same in every fit
+        estimator = replace(estimator, seed=np.random.default_rng(estimator.seed))
     if not isinstance(optimiser, Optimiser) or isinstance(optimiser, type):
         raise invalid("optimiser", "lep.SGD(...), lep.Adam(...) or an object with start and step", repr(optimiser))
     _check_count("epochs", epochs)
