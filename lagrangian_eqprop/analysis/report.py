@@ -13,6 +13,7 @@ from ..compiler.build import Build, build
 from ..compiler.build_unrolled import unrollable
 from ..compiler.products import products_of
 from ..eqprop.gradient import cost_list, kernels_for
+from ..errors import invalid
 from ..methods import choose
 from ..solvers.problem import bind
 from ..symbols.definition import Definition
@@ -65,6 +66,8 @@ def compile_report(system: Definition, method: str | None = None, cost: Any = No
     """Build the module and the machine code of the time step."""
     reason = why_not(system)
     chosen = choose(system, method)
+    if chosen.name == "gauss":
+        raise invalid("method", "'verlet' or 'midpoint' here (Gauss compiles when its stages are known)", "'gauss'")
     made = built(system, method, cost)
     seconds = dict(made.seconds)
     begin = time.perf_counter()

@@ -37,7 +37,7 @@ def exact_gauss(
             progress.update(stretch.count)
     losses = run.losses[:, 0].copy()
     failures.step[failures.good & ~np.isfinite(losses)] = problem.grid.steps
-    warn_if_rough(run.roughness(), failures, problem, stages, 6)
+    warn_if_rough(run.roughness(), failures.good, problem, stages, 6)
     if len(stretches) > 1:
         for stretch, (z, guess) in zip(stretches[::-1], begins[::-1], strict=True):
             run.z, run.guess = z, guess

@@ -61,10 +61,17 @@ def kernels_for(costs: Sequence[Cost]) -> tuple[Callable, ...]:
     return _kernels_of(_ALL if costs else _STEPPING)
 
 
-def problem_of(system: Definition, grid: Grid, cost: Any, options: dict[str, Any]) -> Problem:
+def problem_of(
+    system: Definition, grid: Grid, cost: Any, options: dict[str, Any], stages: int | None = None
+) -> Problem:  # fmt: skip
     """The problem with the kernels it needs."""
     costs = cost_list(cost)
-    return Problem(system, grid, costs, kernels=kernels_for(costs), **options)
+    problem = Problem(system, grid, costs, kernels=kernels_for(costs), **options)
+    if problem.method.name == "gauss":
+        problem.stages = check_stages(stages)
+    elif stages is not None:
+        raise invalid("stages", "given with method='gauss' alone", f"method {problem.method.name!r}")
+    return problem
 
 
 def gradient(
@@ -82,22 +89,20 @@ def gradient(
     if not cost_list(cost):
         raise invalid("cost", "a lep.Cost or a non-empty list of them", repr(cost))
     check_choices(retrace, dtype, threads)
-    problem = problem_of(system, grid, cost, options)
+    problem = problem_of(system, grid, cost, options, stages)
     if isinstance(estimator, Echo):
         if isinstance(boundary, Ends):
             must = "other than Echo between two ends: an echo begins where a free run ended"
             raise invalid("estimator", must, repr(estimator))
         if estimator.ranges:
-            problem = problem_of(system, grid, cost, {**options, "parameters": quantised(problem, estimator)})
-    if stages is not None and problem.method.name != "gauss":
-        raise invalid("stages", "given with method='gauss' alone", f"method {problem.method.name!r}")
+            problem = problem_of(system, grid, cost, {**options, "parameters": quantised(problem, estimator)}, stages)
     if isinstance(estimator, Holomorphic):
         check_analytic(problem)
     if isinstance(boundary, Ends):
         found = ends.gradient(problem, boundary, estimator, save, on_failure)
     elif isinstance(boundary, Initial):
         found = _initial(
-            problem, boundary, estimator, save, on_failure, stability, progress, retrace, dtype, threads, stages
+            problem, boundary, estimator, save, on_failure, stability, progress, retrace, dtype, threads
         )  # fmt: skip
     else:
         raise invalid("boundary", "lep.Initial or lep.Ends", type(boundary).__name__)
@@ -152,23 +157,24 @@ def _looped(
 
 
 def _gauss(
-    stages: int, problem: Problem, begin: Start, stability: str, retrace: str | None, ticks: Any, **options: Any
+    problem: Problem, begin: Start, stability: str, retrace: str | None, ticks: Any, **options: Any
 ) -> Any:  # fmt: skip
-    return exact_gauss(problem, begin, stages, ticks)
+    return exact_gauss(problem, begin, problem.stages, ticks)
 
 
 def _initial(
     problem: Problem, boundary: Initial, estimator: Estimator, save: Any, on_failure: str, stability: str,
-    progress: bool, retrace: str | None, dtype: Any, threads: int | None, stages: int | None,
+    progress: bool, retrace: str | None, dtype: Any, threads: int | None,
 ) -> Gradient:  # fmt: skip
     from ..progress import bar
 
     lowered: Callable | None = exact if applies(problem) else products.exact if multiplies(problem) else None
     if problem.method.name == "gauss":
         if not isinstance(estimator, Exact) or save is not None:
-            raise invalid("estimator", "Exact, without save, for method='gauss'", repr(estimator))
-        check_problem(problem, check_stages(stages), dtype)
-        lowered = functools.partial(_gauss, check_stages(stages))
+            must = "Exact, without save, for method='gauss' from initial data"
+            raise invalid("estimator", must, repr(estimator))
+        check_problem(problem, problem.stages, dtype)
+        lowered = _gauss
     fast = isinstance(estimator, Exact) and save is None and lowered is not None
     begin = Start(problem, boundary, "later" if fast and stability == "check" else stability)
     samples = begin.batch or 1

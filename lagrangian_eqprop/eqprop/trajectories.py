@@ -13,7 +13,7 @@ from ..progress import bar
 from ..solvers import products, swept, twopoint
 from ..solvers.failures import Failures
 from ..solvers.forward import forward
-from ..solvers.gauss import check_stages, gauss_trajectory
+from ..solvers.gauss import gauss_trajectory
 from ..solvers.initial import integrate
 from ..solvers.problem import bind
 from ..solvers.record import Keeper
@@ -41,19 +41,19 @@ def trajectory(
     if not nudge:
         options["parameters"] = _own(system, cost, options.get("parameters"))
         cost, options["targets"] = None, None
-    problem = problem_of(system, grid, cost, options)
-    if stages is not None and problem.method.name != "gauss":
-        raise invalid("stages", "given with method='gauss' alone", f"stages={stages!r} with {problem.method.name!r}")
-    if problem.method.name == "gauss":
-        check_gauss(boundary, nudge)
-        with bar(progress, grid.steps, "steps") as ticks:
-            made, failed = gauss_trajectory(problem, boundary, check_stages(stages), save, stability, dtype, ticks)
-        return settled(made, failed, on_failure, grid)
+    problem = problem_of(system, grid, cost, options, stages)
     if isinstance(boundary, Ends):
         with bar(progress, 1, "paths") as ticks:
             return twopoint.trajectory(problem, boundary, on_failure, float(nudge), ticks)
     if not isinstance(boundary, Initial):
         raise invalid("boundary", "lep.Initial or lep.Ends", type(boundary).__name__)
+    if problem.method.name == "gauss":
+        if nudge:
+            must = "'verlet' or 'midpoint' for a nudged trajectory from initial data"
+            raise invalid("method", must, "'gauss'")
+        with bar(progress, grid.steps, "steps") as ticks:
+            made, failed = gauss_trajectory(problem, boundary, problem.stages, save, stability, dtype, ticks)
+        return settled(made, failed, on_failure, grid)
     chain = not nudge and dtype not in (np.float32, "float32") and swept.applies(problem, samples_of(boundary))
     unrolled = not nudge and not chain and applies(problem)
     dense = not nudge and not chain and products.applies(problem)
@@ -93,14 +93,6 @@ def settled(found: Trajectory | None, failures: Failures, on_failure: str, grid:
     if found is None or (on_failure == "raise" and not failures.good.all()):
         raise ConvergenceError(failures.message(grid))
     return found
-
-
-def check_gauss(boundary: Any, nudge: float) -> None:
-    """The Gauss method integrates free paths from initial data."""
-    if not isinstance(boundary, Initial):
-        raise invalid("boundary", "lep.Initial with method='gauss'", type(boundary).__name__)
-    if nudge:
-        raise invalid("method", "'verlet' or 'midpoint' for a nudged trajectory", "'gauss'")
 
 
 def _own(system: Definition, cost: Any, parameters: Any) -> Any:

@@ -13,6 +13,7 @@ from ..symbols.definition import Definition
 from . import (
     common,
     gauss,
+    gauss_action,
     linear,
     midpoint,
     midpoint_action,
@@ -43,35 +44,19 @@ class Method:
     explicit: bool
     symmetric: bool
     labels: str
-    loops: tuple[Callable, ...]
-
-    @property
-    def kernels(self) -> tuple[Callable, ...]:
-        """The kernels of the loops over places.
-
-        Raises
-        ------
-        ValueError
-            If the method is written out for small systems alone.
-        """
-        if not self.loops:
-            raise ValueError(
-                f"method must be 'verlet' or 'midpoint' here; {self.name!r} gives free paths from initial data by "
-                f"System.trajectory, and their gradient by Exact"
-            )
-        return self.loops
+    kernels: tuple[Callable, ...]  # of the loops over places
 
 
-def _method(name: str, module: ModuleType, *others: ModuleType) -> Method:
-    kernels = tuple(k for part in (common, linear, module, *others) for k in kernels_of(part))
-    return Method(name, module.ORDER, module.EXPLICIT, module.SYMMETRIC, module.LABELS, kernels)
+def _method(name: str, module: ModuleType, *others: ModuleType, single: tuple[Callable, ...] = ()) -> Method:
+    kernels = tuple(k for part in (common, linear, *others) for k in kernels_of(part))
+    return Method(name, module.ORDER, module.EXPLICIT, module.SYMMETRIC, module.LABELS, (*kernels, *single))
 
 
 METHODS = {
-    "verlet": _method("verlet", verlet, verlet_action, verlet_adjoint, stability),
-    "midpoint": _method("midpoint", midpoint, midpoint_action, midpoint_adjoint),
-    # the order is twice the stages; it has no loops over places: see ``solvers.gauss``
-    "gauss": Method("gauss", gauss.ORDER, gauss.EXPLICIT, gauss.SYMMETRIC, gauss.LABELS, ()),
+    "verlet": _method("verlet", verlet, verlet, verlet_action, verlet_adjoint, stability),
+    "midpoint": _method("midpoint", midpoint, midpoint, midpoint_action, midpoint_adjoint),
+    # the order is twice the stages; loops over places are for two-point problems alone: see ``solvers.gauss``
+    "gauss": _method("gauss", gauss, gauss_action, single=(midpoint.node_velocity,)),
 }
 
 

@@ -6,6 +6,9 @@ For nodes c_i in (0, 1) with weights b_i and Lagrange polynomials l_j of the nod
 
 E extrapolates stage values to the next step. The last Legendre coefficient of the polynomial through stage
 values f_i is (2s - 1) sum_i b_i P_{s-1}(2 c_i - 1) f_i: Gauss quadrature is exact for this product.
+
+For two-point problems the polynomial between x and z is that straight line and s - 1 modes, which vanish at both ends:
+the integrals I_n of P_n(2c - 1) from 0 to c (Szabo and Babuska 1991, Finite Element Analysis, section 3.1).
 """
 
 from __future__ import annotations
@@ -70,3 +73,20 @@ def columns(stages: int, h: float) -> ndarray:
     rows = empty_rows(4*stages + 4, width)
     np.concatenate(parts, out=rows)
     return rows
+
+
+@functools.cache
+def elements(stages: int) -> ndarray:
+    """What Gauss elements read: their stages s, c, b, and for each c_i the values and slopes of their s + 1 shapes.
+
+    The shapes are I_1 to I_{s-1}, 1 - c and c; their slopes P_1(2c - 1) to P_{s-1}(2c - 1), -1 and 1.
+    """
+    found = tables(stages)
+    legendre = np.polynomial.legendre.legvander(2*found.c - 1, stages)
+    n = np.arange(1, stages)
+    modes = (legendre[:, 2:] - legendre[:, :-2])/(2*(2*n + 1))
+    values = np.column_stack([modes, 1 - found.c, found.c])
+    slopes = np.column_stack([legendre[:, 1:stages], -np.ones(stages), np.ones(stages)])
+    flat = np.concatenate([[stages], found.c, found.b, values.ravel(), slopes.ravel()])
+    flat.setflags(write=False)
+    return flat

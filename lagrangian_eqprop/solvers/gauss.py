@@ -233,7 +233,7 @@ def gauss_trajectory(
     nodes, failures = run.forward(keeper.kept, progress)
     if not failures.good.any():
         return None, failures
-    warn_if_rough(run.roughness(), failures, problem, stages, 5)
+    warn_if_rough(run.roughness(), failures.good, problem, stages, 5)
     q, p = np.ascontiguousarray(nodes[:, :, 0]), np.ascontiguousarray(nodes[:, :, 1])
     message = failures.message(problem.grid)
     made = make_trajectory(problem, q, p, keeper.kept, start.batch, failures.good, message, start.v)
@@ -245,9 +245,9 @@ def gauss_trajectory(
     return dataclasses.replace(made, _action=action), failures
 
 
-def warn_if_rough(roughness: ndarray, failures: Failures, problem: Problem, stages: int, level: int) -> None:
+def warn_if_rough(roughness: ndarray, good: ndarray, problem: Problem, stages: int, level: int) -> None:
     """Say that a path is not resolved; ``level`` as for warnings."""
-    measured, limit = np.where(failures.good, roughness, 0.0), _DECAY**(stages - 1)
+    measured, limit = np.where(good, roughness, 0.0), _DECAY**(stages - 1)
     worst = int(np.argmax(measured))
     if measured[worst] > limit:
         sample = f" of sample {worst}" if len(measured) > 1 else ""

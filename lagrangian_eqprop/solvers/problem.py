@@ -45,6 +45,8 @@ class Problem:
         Whether costs may see velocities; kernels cannot.
     """
 
+    stages = 0  # of Gauss elements; other methods have none
+
     def __init__(
         self,
         system: Definition,
@@ -210,7 +212,7 @@ class Problem:
             row[:3] = at, places.shape[0], places.shape[-1]
             at += places.table.size
         layout[: len(offsets), 3] = at + offsets
-        header = [0, at if slots.size else 0, at + slots.size if pattern.size else 0]
+        header = [0, at if slots.size else 0, at + slots.size if pattern.size else 0, 0]
         parts = [header, self.theta_layout.ravel(), signals.ravel(), layout.ravel()]
         parts += [places.table.ravel() for places in terms]
         self._tables[labels, dense] = np.concatenate([*parts, slots, pattern]).astype(np.int64)

@@ -9,8 +9,9 @@ The inertia of the Hessian at the solution is the Morse index.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from ..compiler.kernel import entry
 from ..errors import ConvergenceError
 from ..methods.verlet import new_work, prepare
 from ..methods.verlet_action import interval, interval_action, interval_hessian
+from .gauss import warn_if_rough
 from .newton_paths import DOUBTFUL, FAILED
 from .nudges import nudge_gradient, nudge_hessian, nudge_value
 from .problem import Problem
@@ -78,6 +80,7 @@ class Paths:
     residual: ndarray
     index: ndarray  # Morse indices
     messages: list[str]  # empty where all is well
+    described: ndarray = field(default_factory=lambda: np.zeros((0, 3)))  # of Gauss elements, see ``describe_paths``
 
     def __iter__(self) -> Iterator[Solution]:
         return map(self.row, range(len(self.q)))
@@ -109,7 +112,20 @@ def solve(
     if progress is not None:
         progress.update(1)
     judge(paths.messages, on_failure)
+    if problem.stages:
+        describe(two, paths)
     return two, paths
+
+
+def describe(two: TwoPoint, paths: Paths) -> None:
+    """Action and resolution of paths by Gauss elements; warn where a path is not resolved."""
+    work, problem = two.workspace(), two.problem
+    paths.described = np.zeros((two.samples, 3))
+    work.run("describe_paths", work.span, work.padded(paths.q), paths.described, work.room)
+    good = np.array([not message for message in paths.messages])
+    _, last, fastest = paths.described.T
+    roughness = np.divide(last, fastest, out=np.zeros(two.samples), where=good & (fastest > 0))
+    warn_if_rough(roughness, good, problem, problem.stages, 7)
 
 
 def free_paths(two: TwoPoint) -> Paths:
@@ -178,4 +194,8 @@ def as_trajectory(problem: Problem, batch: int | None, paths: Paths) -> Any:
         q[~good], p[~good] = np.nan, np.nan
     message = judge(paths.messages, "return")
     rest, kept = np.zeros_like(q[:, 0]), np.arange(q.shape[1])
-    return make_trajectory(problem, q, p, kept, batch, good, message, rest, paths.index, paths.residual)
+    made = make_trajectory(problem, q, p, kept, batch, good, message, rest, paths.index, paths.residual)
+    if not problem.stages:
+        return made
+    actions = np.where(good, paths.described[:, 0], np.nan)
+    return dataclasses.replace(made, _action=lambda: actions if batch is not None else actions[0])

@@ -25,6 +25,7 @@ from ..compiler.emission import module_text
 from ..compiler.kernel import kernels_of
 from ..errors import invalid
 from . import elimination
+from .gauss_ends import stage_environment
 from .newton_backend import Workspace
 from .problem import Problem
 
@@ -76,8 +77,8 @@ class TwoPoint:
         self.high = steps + 1 if boundary.q_stop is None else steps
         if self.high <= self.low:
             raise invalid("steps", "at least 2 between two fixed ends", steps)
-        check_memory(2*(steps + 2)*d*d*8, steps + 1, d)
-        self.env = problem.env(0, steps, dense=True)
+        check_memory(2*(steps + 2)*d*d*8 + (problem.stages + 1)**2*d*d*8, steps + 1, d)
+        self.env = stage_environment(problem) if problem.stages else problem.env(0, steps, dense=True)
         self._factors: dict[str, Any] = {}
         self._workspaces: dict[bool, Workspace] = {}
 

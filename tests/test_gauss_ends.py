@@ -1,0 +1,254 @@
+"""Gauss elements between two ends: order, closed forms, Morse index, gradients, and what leads back to them.
+
+Oracles: the Gauss-Legendre discrete Lagrangian in complex numpy, its interior points found by Newton in the basis of
+Lagrange (the library has modes), with dense Newton and complex steps of ``oracles`` above it; Pade approximants of the harmonic
+oscillator; scipy's DOP853; and the library's own Gauss method from initial data, which shares no code with it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import oracles
+import pytest
+import sympy as sp
+from oracles import Loss, Mechanics, assert_agrees, assert_close, between, ends_gradients
+from scipy.integrate import solve_ivp
+from sympy.physics.mechanics import dynamicsymbols
+
+import lagrangian_eqprop as lep
+
+t = dynamicsymbols._t
+x, z = dynamicsymbols("x z")
+m, k, a, u, y, g = sp.symbols("m k a u y g")
+PLAIN = {"compiled": False}
+
+
+def points(stages):
+    """Gauss nodes and weights on (0, 1); values and slopes there of the Lagrange polynomials of s + 1 knots; the knots.
+
+    The knots are those of Chebyshev and both ends, the interior ones first.
+    """
+    nodes, w = np.polynomial.legendre.leggauss(stages)
+    knots = -np.cos(np.pi*np.arange(stages + 1)/stages)[[*range(1, stages), 0, stages]]
+    inverse = np.linalg.inv(np.polynomial.chebyshev.chebvander(knots, stages))
+    slopes = [np.polynomial.chebyshev.chebval(nodes, np.polynomial.chebyshev.chebder(column)) for column in inverse.T]
+    values = np.polynomial.chebyshev.chebvander(nodes, stages) @ inverse
+    return (nodes + 1)/2, w/2, values, 2*np.stack(slopes, 1), (knots + 1)/2
+
+
+def gauss_rule(stages):
+    """A rule of ``oracles``: D_1, D_2, D_11, D_12, D_22 of the discrete Lagrangian of this many stages."""
+    c, w, values, slopes, knots = points(stages)
+
+    def rule(mechanics, before, after, time, h, theta, inputs):
+        d = mechanics.size
+        Y = (before + (after - before)*knots[:, None]).astype(complex)
+        inner = (stages - 1)*d
+        extra = 2
+        for _ in range(60):
+            G, H = np.zeros(Y.size, complex), np.zeros((Y.size, Y.size), complex)
+            for i in range(stages):
+                D = np.concatenate([np.kron(values[i], np.eye(d)), np.kron(slopes[i]/h, np.eye(d))])
+                Q, V = np.split(D @ Y.ravel(), 2)
+                here = inputs[i] if mechanics.inputs else ()
+                Lq, Lv, qq, qv, vv = mechanics.derivatives(Q, V, time + c[i]*h, theta, here)
+                G += h*w[i]*np.concatenate([Lq, Lv]) @ D
+                H += h*w[i]*D.T @ np.block([[qq, qv], [qv.T, vv]]) @ D
+            move = np.linalg.solve(H[:inner, :inner], -G[:inner])
+            Y[: stages - 1] += move.reshape(-1, d)
+            if np.abs(move.real).max() <= 1e-12*(1 + np.abs(Y.real).max()):
+                extra -= 1
+                if extra < 0:
+                    break
+        else:
+            raise ArithmeticError("the oracle's interval did not converge")
+        S = H[inner:, inner:] - H[inner:, :inner] @ np.linalg.solve(H[:inner, :inner], H[:inner, inner:])
+        return G[inner : inner + d], G[inner + d :], S[:d, :d], S[:d, d:], S[d:, d:]
+
+    return rule
+
+
+def stage_inputs(values, stages):
+    """Inputs at nodes (N+1, inputs), linear between them, at the stages of every step."""
+    c = points(stages)[0][:, None]
+    return [before + c*(after - before) for before, after in zip(values[:-1], values[1:], strict=True)]
+
+
+for _stages in range(2, 9):
+    oracles.RULES[f"gauss {_stages}"] = gauss_rule(_stages)
+
+DUFFING = m*x.diff(t)**2/2 - k*x**2/2 - a*x**4/4
+PENDULA = m*(x.diff(t)**2 + z.diff(t)**2/2 + x.diff(t)*z.diff(t)*sp.cos(x - z)) + k*(2*sp.cos(x) + sp.cos(z))
+ODD = (
+    -m*sp.sqrt(3 - x.diff(t)**2 - z.diff(t)**2) + x*z.diff(t)/5 - k*(x**4 + z**2 + x*z)/4*(1 + t/10) + u*(x - z)
+)  # fmt: skip
+
+
+def system_of(L, coordinates, **parameters):
+    values = {sp.Symbol(name): value for name, value in parameters.items()}
+    return lep.System(L, coordinates=coordinates, parameters=values), Mechanics(L, coordinates, list(values))
+
+
+# ---------------------------------------------------------------------- the path
+@pytest.mark.parametrize("stages", [2, 3, 4, 6, 8])
+def test_path_hessian_and_momenta_against_dense_newton(stages):
+    system, mechanics = system_of(PENDULA, [x, z], m=0.9, k=7.0)
+    grid, theta = lep.Grid(4, duration=1.2), [0.9, 7.0]
+    path = system.trajectory(lep.Ends([0.3, -0.2], [0.4, 0.9]), grid, method="gauss", stages=stages, **PLAIN)
+    rule = f"gauss {stages}"
+    expected, H = between(mechanics, rule, path.q, theta, grid)
+    assert_close(path.q, expected.real, 1e-12)
+    assert path.morse_index == np.sum(np.linalg.eigvalsh(H.real) < 0)
+    ends = [oracles.RULES[rule](mechanics, path.q[n], path.q[n + 1], 0.0, grid.step, theta, ())[:2] for n in range(4)]
+    assert_close(path.p[:-1], np.array([-D1 for D1, _ in ends]).real, 1e-11)
+    assert_close(path.p[1:], np.array([D2 for _, D2 in ends]).real, 1e-11)
+
+
+@pytest.mark.parametrize("stages", [2, 3, 4])
+@pytest.mark.filterwarnings("ignore::lagrangian_eqprop.AccuracyWarning")
+def test_order(stages):
+    """Twice the stages, on a nonlinear problem."""
+    system, _ = system_of(DUFFING, [x], m=1.1, k=0.8, a=2.0)
+
+    def rate(_, state):
+        return [state[1], -(0.8*state[0] + 2.0*state[0]**3)/1.1]
+
+    errors = []
+    for steps in (4, 8) if stages > 2 else (8, 16):
+        grid = lep.Grid(steps, duration=2.0)
+        truth = solve_ivp(rate, (0, 2.0), [0.6, 1.3], "DOP853", t_eval=grid.t, rtol=1e-13, atol=1e-14).y
+        ends = lep.Ends([0.6], truth[:1, -1], guess=truth[:1].T)
+        path = system.trajectory(ends, grid, method="gauss", stages=stages, **PLAIN)
+        errors.append(np.abs(path.q[:, 0] - truth[0]).max())
+    assert abs(np.log2(errors[0]/errors[1]) - 2*stages) < 0.4
+    assert errors[0] < 1e-2
+
+
+def pade_phase(stages, angle):
+    """The phase of a Gauss step of the harmonic oscillator: twice the argument of Pade's numerator at i w h."""
+    n = np.arange(stages + 1)
+    factorial = np.vectorize(lambda j: float(sp.factorial(int(j))))
+    terms = factorial(2*stages - n)*factorial(stages)/(factorial(2*stages)*factorial(n)*factorial(stages - n))
+    return 2*np.unwrap([0.0, np.angle(np.sum(terms*(1j*angle)**n))])[1]
+
+
+@pytest.mark.parametrize("stages", [2, 3, 5, 8])
+@pytest.mark.parametrize("turns", [0.3, 1.4, 2.3])
+@pytest.mark.filterwarnings("ignore::lagrangian_eqprop.AccuracyWarning")
+def test_harmonic_oscillator_in_closed_form(stages, turns):
+    """q_n = [A sin (N - n) f + B sin n f]/sin N f, p at the nodes, and floor(N f/pi) negative eigenvalues."""
+    system, _ = system_of(m*x.diff(t)**2/2 - k*x**2/2, [x], m=1.3, k=2.0)
+    steps, w = 6, np.sqrt(2.0/1.3)
+    grid = lep.Grid(steps, duration=turns*np.pi/w)
+    path = system.trajectory(lep.Ends([0.7], [-0.4]), grid, method="gauss", stages=stages, **PLAIN)
+    f, n = pade_phase(stages, w*grid.step), np.arange(steps + 1)
+    assert_close(path.q[:, 0], (0.7*np.sin((steps - n)*f) - 0.4*np.sin(n*f))/np.sin(steps*f), 1e-12)
+    momenta = 1.3*w*(-0.7*np.cos((steps - n)*f) - 0.4*np.cos(n*f))/np.sin(steps*f)
+    assert_close(path.p[:, 0], momenta, 1e-12)
+    assert path.morse_index == int(steps*f/np.pi) == int(turns)
+    assert_close(path.action, (path.q[-1]*path.p[-1] - path.q[0]*path.p[0])[0]/2, 1e-12)
+    assert_close(path.energy, np.full(steps + 1, path.energy[0]), 1e-12)
+
+
+@pytest.mark.parametrize("stages", [2, 5])
+def test_initial_data_of_a_path_lead_to_its_other_end(stages):
+    """The Gauss method step by step, from q_0 and p_0."""
+    system, _ = system_of(PENDULA, [x, z], m=0.9, k=7.0)
+    grid = lep.Grid(12, duration=1.2)
+    path = system.trajectory(lep.Ends([0.3, -0.2], [0.4, 0.9]), grid, method="gauss", stages=stages, **PLAIN)
+    again = system.trajectory(lep.Initial(path.q[0], p=path.p[0]), grid, method="gauss", stages=stages)
+    for name in ("q", "p", "v", "energy", "action"):
+        assert_close(getattr(path, name), getattr(again, name), 1e-11)
+
+
+def test_a_path_by_its_energy_and_velocity():
+    system, mechanics = system_of(PENDULA, [x, z], m=0.9, k=7.0)
+    path = system.trajectory(lep.Ends([0.3, -0.2], None), lep.Grid(3, duration=0.6), method="gauss", **PLAIN)
+    for q, v, p, energy in zip(path.q, path.v, path.p, path.energy, strict=True):
+        assert_close(np.array(mechanics.momentum(q, v, 0.0, [0.9, 7.0], ())), p, 1e-12)
+        assert_close(p @ v - mechanics.value(q, v, 0.0, [0.9, 7.0], ()), energy, 1e-12)
+    assert np.abs(path.p[-1]).max() < 1e-13 and path.success and path.residual < 1e-12
+
+
+# ---------------------------------------------------------------------- gradients
+ESTIMATORS = [
+    (lep.Exact(), 1e-11), (lep.Adjoint(), 1e-11), (lep.Centered(1e-4), 1e-6), (lep.OneSided(1e-6), 1e-4),
+    (lep.Holomorphic(points=8), 1e-10),
+]  # fmt: skip
+NAMES = [type(estimator).__name__ for estimator, _ in ESTIMATORS]
+
+
+@pytest.mark.parametrize(("estimator", "tolerance"), ESTIMATORS, ids=NAMES)
+def test_gradient_between_two_ends(estimator, tolerance):
+    system, mechanics = system_of(PENDULA, [x, z], m=0.9, k=7.0)
+    grid = lep.Grid(3, duration=0.9)
+    loss, ends = Loss((x - y)**2*sp.sin(z), [x, z], [y], [m, k]), lep.Ends([0.3, -0.2], [0.4, 0.9])
+    aim = np.cos(grid.t)
+    options = {"method": "gauss", "stages": 3, "targets": {y: aim}, **PLAIN}
+    result = system.gradient(
+        ends, grid, lep.Cost((x - y)**2*sp.sin(z), targets=[y]), estimator=estimator, save="all", **options
+    )
+    expected = ends_gradients(mechanics, "gauss 3", loss, result.path.q, grid, [0.9, 7.0], targets=[aim])
+    assert_agrees(result, expected, [m, k], tolerance)
+
+
+@pytest.mark.parametrize("free", [(False, True), (True, False), (True, True)])
+def test_gradient_with_natural_ends_and_a_terminal_cost(free):
+    L = m*x.diff(t)**2/2 - k*sp.cosh(x) + sp.sin(3*t)*x
+    system, mechanics = system_of(L, [x], m=1.1, k=0.8)
+    grid = lep.Grid(4, duration=1.4)
+    ends = lep.Ends(None if free[0] else [0.3], None if free[1] else [0.5])
+    loss = Loss((x - 0.2)**4, [x], (), [m, k], end=True)
+    cost = lep.Cost((x - sp.Rational(1, 5))**4, when="end")
+    for estimator, tolerance in ((lep.Exact(), 1e-11), (lep.Adjoint(), 1e-11), (lep.Centered(1e-3), 1e-5)):
+        result = system.gradient(
+            ends, grid, cost, method="gauss", stages=4, estimator=estimator, save="all", **PLAIN
+        )  # fmt: skip
+        expected = ends_gradients(mechanics, "gauss 4", loss, result.path.q, grid, [1.1, 0.8], free=free)
+        if not free[1]:  # the cost stands at the fixed end
+            assert_close(result.ends.stop, [4*(0.5 - 0.2)**3], tolerance)
+            continue
+        assert_agrees(result, expected, [m, k], tolerance)
+        assert all(abs(result.path.p[end, 0]) < 1e-12 for end, natural in zip((0, -1), free, strict=True) if natural)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_odd_velocities_inputs_and_explicit_time(compiled):
+    system = lep.System(ODD, coordinates=[x, z], parameters={m: 1.2, k: 0.8}, inputs=[u])
+    mechanics = Mechanics(ODD, [x, z], [m, k], [u])
+    grid = lep.Grid(10, duration=1.0, start=0.4)
+    values = np.random.default_rng(1).normal(size=11)
+    loss, ends = Loss(x**2*z, [x, z], (), [m, k]), lep.Ends([0.1, 0.2], [0.4, -0.3])
+    options = {"method": "gauss", "stages": 3, "inputs": {u: values}, "compiled": compiled}
+    cost = lep.Cost(x**2*z)
+    result = system.gradient(ends, grid, cost, save="all", **options)
+    driven = stage_inputs(values[:, None], 3)
+    expected = ends_gradients(mechanics, "gauss 3", loss, result.path.q, grid, [1.2, 0.8], u=driven)
+    assert_agrees(result, expected, [m, k], 1e-11)
+    smooth = {**options, "inputs": {u: lambda time: np.sin(5*time)}}
+    c = points(3)[0]
+    driven = [np.sin(5*(begin + c*grid.step))[:, None] for begin in grid.t[:-1]]
+    path = system.trajectory(ends, grid, **smooth)
+    assert_close(path.q, between(mechanics, "gauss 3", path.q, [1.2, 0.8], grid, u=driven)[0].real, 1e-12)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_nudged_path(compiled):
+    system, mechanics = system_of(PENDULA, [x, z], m=0.9, k=7.0)
+    grid, beta = lep.Grid(9, duration=0.9), 0.3
+    options = {"method": "gauss", "stages": 4, "cost": lep.Cost((x - 1)**2*z), "nudge": beta, "compiled": compiled}
+    path = system.trajectory(lep.Ends([0.3, -0.2], None), grid, **options)
+    w = np.full(10, grid.step)
+    w[[0, -1]] /= 2
+
+    def force(q):
+        slope = beta*w[:, None]*np.stack([2*(q[:, 0] - 1)*q[:, 1], (q[:, 0] - 1)**2], 1)
+        curvature = np.zeros((20, 20), complex)
+        for n in range(10):
+            cross = 2*(q[n, 0] - 1)
+            curvature[2*n : 2*n + 2, 2*n : 2*n + 2] = beta*w[n]*np.array([[2*q[n, 1], cross], [cross, 0]])
+        return slope, curvature
+
+    expected, H = between(mechanics, "gauss 4", path.q, [0.9, 7.0], grid, (False, True), force=force)
+    assert_close(path.q, expected.real, 1e-12)
+    assert path.morse_index == np.sum(np.linalg.eigvalsh(H.real) < 0)
