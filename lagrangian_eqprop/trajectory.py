@@ -54,7 +54,7 @@ class Trajectory:
 
     @property
     def energy(self) -> np.ndarray:
-        """p v - L at the nodes, shape (N+1,) or (B, N+1)."""
+        """p v - L at the nodes, shape (N+1,) or (B, N+1); with ``damping`` without the weight e^{gamma t}."""
         return self._velocity_and_energy[1]
 
     @functools.cached_property

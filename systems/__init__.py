@@ -16,6 +16,7 @@ __all__ = ["Case", "get", "names"]
 _NAMES = (
     "harmonic",
     "duffing",
+    "damped_oscillator",
     "pendulum",
     "double_pendulum",
     "double_pendulum_chaotic",

@@ -54,7 +54,7 @@ class Forward:
         if not self.by_velocity:
             return theta, q, other, guess
         p, env = np.zeros_like(q), self.problem.env(0, 1, theta, "nodes")
-        if self.problem.method.explicit:
+        if self.problem.method.name == "verlet":
             self.problem.run("masses", env, q, p)
             p *= other
         else:

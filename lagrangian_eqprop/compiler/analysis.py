@@ -57,6 +57,8 @@ def why_not(system: Definition) -> str:
 def _analyse(system: Definition) -> Separability:
     for number, term in enumerate(system.terms):
         local = Local(term)
+        if term.bare is not None:
+            local.root = term.bare
         graph = local.graph
         rest = dict.fromkeys(local.v, graph.zero)
         momenta = local.slopes()[1]

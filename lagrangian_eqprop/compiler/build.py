@@ -65,8 +65,9 @@ def build(
         started = time.perf_counter()
         title = f"{method}: {len(system.terms)} terms, {len(costs)} costs. Generated; do not edit."
         text = module_text(
-            functions, kernels, title, compiled, parameters, len(system.inputs), targets, len(system.terms)
-        )
+            functions, kernels, title, compiled, parameters, len(system.inputs), targets, len(system.terms),
+            system.damping,
+        )  # fmt: skip
         seconds["emission"] = time.perf_counter() - started
         return text
 

@@ -112,6 +112,16 @@ def potential_parameters(env: Environment, b: int, j: int, t: float, q: ndarray,
     raise RuntimeError("defined in the generated module")
 
 
+def rate(env: Environment, b: int) -> Any:
+    """The rate gamma of damping in proportion to mass, for a system that has it."""
+    raise RuntimeError("defined in the generated module")
+
+
+def rate_parameters(env: Environment, b: int, g: ndarray, weight: Any) -> None:
+    """g += weight d(gamma)/dtheta."""
+    raise RuntimeError("defined in the generated module")
+
+
 def cost(env: Environment, b: int, j: int, t: float, q: ndarray) -> Any:
     """Sum of w c."""
     raise RuntimeError("defined in the generated module")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from ..symbols.dissipation import Damping
 from ..symbols.graph import Graph, Node
 from ..symbols.terms import LocalTerm
 from .contract import CLOCK, LABELS, Layout
@@ -129,7 +130,7 @@ from numpy import (
 
 def module_text(
     functions: Sequence[LoopFunction], kernels: Sequence[Callable], title: str, compiled: bool,
-    parameters: int = 0, inputs: int = 0, targets: int = 0, terms: int = 0,
+    parameters: int = 0, inputs: int = 0, targets: int = 0, terms: int = 0, damping: Damping | None = None,
 ) -> str:  # fmt: skip
     """The whole module: what it is, the derived functions, and the kernels that call them."""
     layout = Layout(parameters, inputs, targets, terms)
@@ -137,8 +138,22 @@ def module_text(
     parts = [f'"""{title}"""\n\nfrom __future__ import annotations\n\n{_HEADER}{decorator}{_PRELUDE}']
     for function in functions:
         parts.append(_loop_function(function, layout))
+    if damping is not None:
+        parts.append(_rate(damping, layout))
     parts += [text_of(kernel) for kernel in kernels]
     return "\n\n".join(parts)
+
+
+def _rate(damping: Damping, layout: Layout) -> str:
+    """The rate of damping and its derivative."""
+    if damping.parameter is None:
+        value, more = repr(damping.number), "pass"
+    else:
+        row = layout.of("p", damping.parameter)
+        at = f"env.table[{row}] + b*env.table[{row + 1}]"
+        value, more = f"env.theta[{at}]", f"g[{at}] += weight"
+    functions = (("rate(env, b)", f"return {value}"), ("rate_parameters(env, b, g, weight)", more))
+    return "\n\n".join(f"@jit\ndef {head}:\n    {body}\n" for head, body in functions)
 
 
 def _quoted(text: object, limit: int = 160) -> str:

@@ -182,7 +182,10 @@ def lower(terms: Sequence[LocalTerm], costs: Sequence[LocalTerm], separable: boo
         for name, (arguments, rule) in rules.items():
             results = []
             for term in members:
-                found = rule(Local(term))
+                local = Local(term)
+                if rules is not COST and name in SEPARABLE and term.bare is not None:
+                    local.root = term.bare  # weighed by the method (``methods.verlet_weighted``)
+                found = rule(local)
                 zero = term.graph.zero
                 results.append((term, tuple(result for result in found if result.node != zero)))
             given = tuple(arguments.split())

@@ -24,6 +24,7 @@ from ..solvers.failures import Failures
 from ..solvers.initial import integrate
 from ..solvers.problem import Problem
 from ..solvers.start import Start
+from ..solvers.weight import warn_of_retracing
 from .estimators import Adjoint, Echo, Estimator, Exact, Holomorphic, contrast, half_circle
 from .radius import Parts, search_radius
 
@@ -82,11 +83,13 @@ def estimate(problem: Problem, free: FreeRun, estimator: Estimator, progress: An
     if isinstance(estimator, Adjoint):
         return _adjoint(problem, free)
     if isinstance(estimator, Holomorphic):
+        warn_of_retracing(problem)
         return _holomorphic(problem, free, estimator)
     if isinstance(estimator, Echo):
         from .device import echo
 
         return echo(problem, free, estimator, progress)
+    warn_of_retracing(problem)
     betas, coefficients = with_free(*contrast(estimator))
     return echo_at(problem, free, betas, coefficients, None, progress, estimator.nudge == "linearised")
 

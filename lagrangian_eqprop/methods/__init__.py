@@ -22,6 +22,8 @@ from . import (
     verlet,
     verlet_action,
     verlet_adjoint,
+    verlet_weighted,
+    verlet_weighted_action,
 )
 
 
@@ -60,6 +62,13 @@ METHODS = {
 }
 
 
+# Forms that a method takes for some systems; they go under the name of the method.
+_WEIGHTED = _method(
+    "verlet_weighted", verlet_weighted, verlet_weighted, verlet_weighted_action, stability,
+    single=(verlet.new_work, verlet.prepare, verlet.finish, verlet.start),
+)  # fmt: skip
+
+
 def choose(system: Definition, name: str | None) -> Method:
     """The method asked for, or Verlet where it fits and midpoint elsewhere.
 
@@ -78,4 +87,6 @@ def choose(system: Definition, name: str | None) -> Method:
             f"method must fit the Lagrangian; 'verlet' needs a constant diagonal mass and a potential of the "
             f"coordinates alone, but {reason}; use method='midpoint'"
         )
+    if not reason and system.damping is not None:
+        return _WEIGHTED
     return METHODS["midpoint" if reason else "verlet"]

@@ -16,6 +16,7 @@ from ..symbols.evaluate import evaluate
 from ..symbols.graph import Node
 from ..symbols.terms import LocalTerm, Places
 from .problem import Problem
+from .weight import rates
 
 _SMALL = 2**22  # values at once
 
@@ -180,7 +181,9 @@ def path_action(problem: Problem, q: ndarray, labels: ndarray) -> ndarray:
     v = (y - x)/h
     if problem.method.name == "midpoint":
         return h*Nodes(problem, labels[:-1], middles=True).lagrangian(0.5*(x + y), v).sum(1)
-    ends = Nodes(problem, labels[:-1]).lagrangian(x, v) + Nodes(problem, labels[1:]).lagrangian(y, v)
+    begin, end = Nodes(problem, labels[:-1]).lagrangian(x, v), Nodes(problem, labels[1:]).lagrangian(y, v)
+    shift = np.exp(0.5*h*rates(problem))[:, None]  # both weighted for the middle (``methods.verlet_weighted``)
+    ends = begin*shift + end/shift
     return 0.5*h*ends.sum(1)
 
 

@@ -20,6 +20,7 @@ from ..methods.sparsity import sparse_pattern
 from ..symbols.cost import BoundCosts, Cost
 from ..symbols.definition import Definition, lookup
 from .signals import Signal, Signals
+from .weight import check_span
 
 _BLOCK = 2**17  # values of a state kept at once while stepping
 
@@ -77,6 +78,7 @@ class Problem:
         self.compiled = compiled
         self._kernels = kernels
         self._read_parameters({} if parameters is None else parameters)
+        check_span(self)
         self._read_signals({} if inputs is None else inputs, {} if targets is None else targets)
         self._tables: dict[tuple[str, bool], np.ndarray] = {}
 

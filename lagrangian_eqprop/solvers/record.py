@@ -24,6 +24,7 @@ from .products import all_nodes as all_nodes_of_products
 from .products import applies as multiplies
 from .start import Start
 from .unrolled import applies
+from .weight import unweighted
 
 
 @entry
@@ -137,7 +138,7 @@ def make_trajectory(
                 else:
                     v[:, part] = here.velocity(q[:, part], p[:, part], guess_of(q, kept, problem, v_start)[:, part])
                 energy[:, part] = (p[:, part]*v[:, part]).sum(-1) - here.lagrangian(q[:, part], v[:, part])
-            return squeeze(v), squeeze(energy)
+            return squeeze(v), squeeze(unweighted(problem, energy, kept))
         low = 0
         while low < len(kept):  # blocks of nodes that lie side by side
             high = low + 1
@@ -151,7 +152,7 @@ def make_trajectory(
             if high < len(kept):
                 v[:, high] = v[:, high - 1]
             low = high
-        return squeeze(v), squeeze(energy)
+        return squeeze(v), squeeze(unweighted(problem, energy, kept))
 
     def action() -> ndarray:
         total = np.zeros(len(q), q.dtype)

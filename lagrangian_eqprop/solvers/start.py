@@ -106,6 +106,7 @@ class Start:
     def _masses(self, problem: Problem) -> ndarray:
         """The constant masses of an explicit method, (1, d) or one row a sample; kept where they are the defaults."""
         default = problem.theta is problem.bound.__dict__.get("_defaults", (None,)*3)[2]
+        default = default and problem.system.damping is None  # else they depend on the time of the first node
         if default and "_masses" in problem.bound.__dict__:
             return problem.bound.__dict__["_masses"]
         rows = len(self.q) if problem.has_own_parameters else 1

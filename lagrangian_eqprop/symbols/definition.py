@@ -11,6 +11,7 @@ import sympy as sp
 
 from ..errors import invalid, unknown
 from . import views
+from .dissipation import Damping, damping_of, weighted
 from .graph import Graph
 from .terms import LocalTerm, Term, check_names, local_term, places_of
 
@@ -30,6 +31,9 @@ class Definition:
         Trainable quantities and their default values: scalars, or one value a place of a term.
     inputs : sequence of Symbol
         Quantities driven from outside, not trained.
+    damping : Symbol of ``parameters`` or number, optional
+        The rate gamma of damping in proportion to mass, per unit of time: the action of e^{gamma t} L, whose equations
+        are M q'' + gamma M q' + V_q = 0 for L = q' M q'/2 - V. Momenta are those of the weighted Lagrangian.
     name : str
         How messages call the system.
 
@@ -48,6 +52,7 @@ class Definition:
         size: int | None = None,
         parameters: Mapping[Any, Any] | None = None,
         inputs: Sequence[Any] = (),
+        damping: Any = None,
         name: str = "system",
     ) -> None:
         self.name = str(name)
@@ -60,6 +65,7 @@ class Definition:
         check_names({"parameters": parameters, "inputs": inputs})
         self.parameters: dict[sp.Symbol, np.ndarray] = {s: _default(s, v) for s, v in parameters.items()}
         self.inputs: tuple[sp.Symbol, ...] = tuple(inputs)
+        self.damping: Damping | None = damping_of(damping, self.parameters)
         self.single = coordinates is not None
         if self.single:
             if size is not None or isinstance(lagrangian, (list, tuple)):
@@ -99,7 +105,7 @@ class Definition:
                 if shapes[k] not in ((), places.shape) or (self.single and shapes[k]):
                     must = "a scalar" if self.single else f"a scalar or of shape {places.shape}, one value a place"
                     raise invalid(f"parameters[{symbols[k].name}]", f"{must} in {where}", f"shape {shapes[k]}")
-            read.append(local)
+            read.append(local if self.damping is None else weighted(local, self.damping))
         return tuple(read)
 
     def _check_use(self) -> None:
@@ -125,7 +131,7 @@ class Definition:
         """What the generated code depends on; sizes and values are not in it."""
         roots = [term.root for term in self.terms]
         forms = " ".join(f"{term.places.kind}:{term.size}" for term in self.terms)
-        return f"{forms}\n{len(self.parameters)} {len(self.inputs)}\n{self.graph.digest(roots)}"
+        return f"{forms}\n{len(self.parameters)} {len(self.inputs)} {self.damping}\n{self.graph.digest(roots)}"
 
     # ------------------------------------------------------------------ sympy views (read-only)
     @functools.cached_property

@@ -159,6 +159,7 @@ class LocalTerm:
     label: str  # how messages and comments call it
     expression: Any
     on: tuple[Any, ...]
+    bare: Node | None = None  # without the weight of damping, where the root has it
 
     @property
     def size(self) -> int:
