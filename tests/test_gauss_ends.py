@@ -1,8 +1,8 @@
 """Gauss elements between two ends: order, closed forms, Morse index, gradients, and what leads back to them.
 
 Oracles: the Gauss-Legendre discrete Lagrangian in complex numpy, its interior points found by Newton in the basis of
-Lagrange (the library has modes), with dense Newton and complex steps of ``oracles`` above it; Pade approximants of the harmonic
-oscillator; scipy's DOP853; and the library's own Gauss method from initial data, which shares no code with it.
+Lagrange (the library has modes), with dense Newton and complex steps of ``oracles`` above it; Pade approximants of the
+harmonic oscillator; scipy's DOP853; and the library's own Gauss method from initial data, which shares no code with it.
 """
 
 from __future__ import annotations

@@ -65,7 +65,10 @@ def test_gyroscopic_terms_from_initial_data(name, fixed):
         assert_agrees(found, expected, symbols, tolerance, fixed)
 
 
-@pytest.mark.parametrize(("name", "free"), [*((name, (False, False)) for name in CASES), ("turning frame", (False, True))])
+ENDS = [*((name, (False, False)) for name in CASES), ("turning frame", (False, True))]
+
+
+@pytest.mark.parametrize(("name", "free"), ENDS)
 def test_gyroscopic_terms_between_two_ends(name, free):
     system, cost, symbols, theta, mechanics, loss = problem(name)
     ends = lep.Ends(START[0], None if free[1] else [1.0, 0.4])
@@ -109,7 +112,8 @@ def gauge_gradients(F, boundary, grid, estimator):
 
 BOUNDARIES = {"initial": lep.Initial(*START), "ends": lep.Ends(START[0], [1.0, 0.4])}
 # The midpoint rule keeps these exactly: F(q_{k+1}, t_{k+1}) - F(q_k, t_k) is h dF/dt in the middle.
-EXACT_GAUGES = {"quadratic": x*z + sp.Rational(3, 2)*x**2 - z**2/2, "with time": x*t - 2*z*t + x**2, "of time": t**2 + x}
+EXACT_GAUGES = {"quadratic": x*z + sp.Rational(3, 2)*x**2 - z**2/2, "with time": x*t - 2*z*t + x**2,
+                "of time": t**2 + x}  # fmt: skip
 
 
 @pytest.mark.parametrize("boundary", BOUNDARIES)
