@@ -119,6 +119,9 @@ def _parser() -> argparse.ArgumentParser:
     simulate.add_argument("--duration", type=float, help="time span; without --steps the step stays")
     simulate.add_argument("--method", help="verlet, midpoint or gauss; by default Verlet where it fits")
     simulate.add_argument(
+        "--order", type=int, help="of verlet and midpoint: 2 by default; 4, 6 or 8 by symmetric composition"
+    )
+    simulate.add_argument(
         "--set", action="append", default=[], metavar="PARAMETER=NUMBER", dest="settings",
         help="another value of a parameter, of all its entries if it is an array; may be repeated",
     )  # fmt: skip
@@ -162,17 +165,19 @@ def _simulate(chosen: argparse.Namespace) -> int:
     case, name = load(chosen.name)
     grid = _grid(case.grid, chosen.steps, chosen.duration)
     values = _settings(case.system, chosen.settings)
-    method = choose(case.system, chosen.method).name
+    method = choose(case.system, chosen.method, chosen.order)
     figure = chosen.output or OUTPUT / f"{name}.png"
     title = getattr(case, "title", name)
     print(title)
     if hasattr(case, "formula"):
         print(case.formula)
     stop = grid.start + grid.duration
-    print(f"{grid.steps} steps of {grid.step:.6g} from t = {grid.start:.6g} to {stop:.6g}, method {method}", flush=True)
+    named = f"{method.base} of order {method.order}" if method.base else method.name
+    print(f"{grid.steps} steps of {grid.step:.6g} from t = {grid.start:.6g} to {stop:.6g}, method {named}", flush=True)
     inputs = getattr(case, "inputs", {})
     path = case.system.trajectory(
-        case.start, grid, inputs=inputs, parameters=values, method=method, progress=sys.stderr.isatty()
+        case.start, grid, inputs=inputs, parameters=values, method=chosen.method, order=chosen.order,
+        progress=sys.stderr.isatty(),
     )
     _report(case, path)
     figure.parent.mkdir(parents=True, exist_ok=True)

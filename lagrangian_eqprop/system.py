@@ -37,7 +37,7 @@ class System(Definition):
         self, boundary: Initial | Ends, grid: Grid, *, inputs: Any = None, parameters: Any = None, cost: Any = None,
         targets: Any = None, nudge: float = 0.0, save: Any = "all", method: str | None = None, compiled: bool = True,
         stability: str = "check", on_failure: str = "raise", progress: bool = False, dtype: Any = float,
-        threads: int | None = None, stages: int | None = None,
+        threads: int | None = None, stages: int | None = None, order: int | None = None,
     ) -> Any:  # fmt: skip
         """The trajectory that is stationary in the discrete action.
 
@@ -71,6 +71,10 @@ class System(Definition):
             As for :meth:`gradient`, for a free path from initial data.
         stages : int, optional
             Of method="gauss": from 2 to 8, by default 4.
+        order : int, optional
+            2, 4, 6 or 8 of Verlet and midpoint: above 2 a symmetric composition, of 5, 9 or 17 sub-steps a step, some
+            of them backwards (Suzuki 1990; Kahan and Li 1997). Results are at the nodes of the grid, the action is of
+            all sub-steps. Inputs are read at the sub-steps: callables there, arrays linear in every step.
 
         Returns
         -------
@@ -86,7 +90,7 @@ class System(Definition):
         return trajectory(
             self, boundary, grid, cost=cost, nudge=nudge, save=save, stability=stability, on_failure=on_failure,
             progress=progress, dtype=dtype, threads=threads, inputs=inputs, parameters=parameters, targets=targets,
-            method=method, compiled=compiled, stages=stages,
+            method=method, compiled=compiled, stages=stages, order=order,
         )  # fmt: skip
 
     def gradient(
@@ -94,7 +98,7 @@ class System(Definition):
         parameters: Any = None, estimator: Any = None, save: Any = None, method: str | None = None,
         compiled: bool = True, stability: str = "check", on_failure: str = "raise", progress: bool = False,
         retrace: str | None = None, dtype: Any = float, threads: int | None = None, stages: int | None = None,
-        input_gradients: bool = False,
+        input_gradients: bool = False, order: int | None = None,
     ) -> Any:  # fmt: skip
         """The loss and its gradient by equilibrium propagation.
 
@@ -103,7 +107,7 @@ class System(Definition):
         cost : Cost, IntegralCost or list of them
             J is the sum over nodes of w_k c(q_k, t_k), the mean over a batch. Costs of velocities, c(q_k, v_k, t_k)
             with the velocities of :meth:`trajectory`, and losses of integrals nudge with the force found on the free
-            path.
+            path. At the nodes J is of second order in the step whatever the method; see ``quadrature`` of a cost.
         estimator : OneSided, Centered, Echo, Holomorphic, Exact or Adjoint, optional
             How the derivative with respect to the nudge is taken; Exact by default.
         save : "all", "last" or int, optional
@@ -136,7 +140,7 @@ class System(Definition):
             self, boundary, grid, cost, estimator=estimator, save=save,
             on_failure=on_failure, stability=stability, progress=progress, targets=targets, inputs=inputs,
             parameters=parameters, method=method, compiled=compiled, retrace=retrace, dtype=dtype, threads=threads,
-            stages=stages, input_gradients=input_gradients,
+            stages=stages, input_gradients=input_gradients, order=order,
         )  # fmt: skip
 
     def fit(self, boundary: Initial | Ends, grid: Grid, cost: Any, **options: Any) -> Any:
@@ -147,10 +151,12 @@ class System(Definition):
         """All gradients of the user's own problem side by side; see :func:`lagrangian_eqprop.analysis.check.check`."""
         return check(self, boundary, grid, cost, **options)
 
-    def compile(self, method: str | None = None, cost: Any = None) -> Any:
+    def compile(self, method: str | None = None, cost: Any = None, order: int | None = None) -> Any:
         """Compile ahead of time; the report says what each stage took and which lowering each term got."""
-        return compile_report(self, method, cost)
+        return compile_report(self, method, cost, order)
 
-    def source(self, method: str | None = None, cost: Any = None, compiled: bool = True) -> str:
+    def source(
+        self, method: str | None = None, cost: Any = None, compiled: bool = True, order: int | None = None
+    ) -> str:  # fmt: skip
         """The text of the generated module, whose functions are named by the library."""
-        return built(self, method, cost, compiled).source
+        return built(self, method, cost, compiled, order).source

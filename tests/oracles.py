@@ -77,15 +77,16 @@ def drive_of(functions, method, grid):
     return drive(np.stack([f(t) for f in functions], 1), method, grid.steps)
 
 
-def run(mechanics, method, q, p, theta, grid, u=None):
-    """All nodes (q, p) of the initial-value problem."""
-    rule, h = RULES[method], grid.step
-    u = drive(None, method, grid.steps) if u is None else u
+def run(mechanics, method, q, p, theta, grid, u=None, pieces=None):
+    """All nodes (q, p) of the initial-value problem; ``pieces`` (t, h) replace the steps of the grid."""
+    rule = RULES[method]
+    pieces = [(grid.start + k*grid.step, grid.step) for k in range(grid.steps)] if pieces is None else pieces
+    u = drive(None, method, len(pieces)) if u is None else u
     x, p = np.array(q, complex), np.array(p, complex)
     y = x + 0
     qs, ps = [x], [p]
-    for k in range(grid.steps):
-        t, extra = grid.start + k*h, 2
+    for k, (t, h) in enumerate(pieces):
+        extra = 2
         for _ in range(60):
             D1, D2, _, D12, _ = rule(mechanics, x, y, t, h, theta, u[k])
             move = np.linalg.solve(D12, -p - D1)
@@ -103,18 +104,19 @@ def run(mechanics, method, q, p, theta, grid, u=None):
     return np.array(qs), np.array(ps)
 
 
-def between(mechanics, method, q, theta, grid, free=(False, False), u=None, force=None):
+def between(mechanics, method, q, theta, grid, free=(False, False), u=None, force=None, pieces=None):
     """The stationary path near q (N+1, d), ends fixed or natural; ``force`` (q -> slope, curvature) nudges it."""
-    rule, h = RULES[method], grid.step
-    u = drive(None, method, grid.steps) if u is None else u
-    q, steps, d = np.array(q, complex), grid.steps, mechanics.size
+    rule = RULES[method]
+    pieces = [(grid.start + k*grid.step, grid.step) for k in range(grid.steps)] if pieces is None else pieces
+    u = drive(None, method, len(pieces)) if u is None else u
+    q, steps, d = np.array(q, complex), len(pieces), mechanics.size
     low, high = (0 if free[0] else d), (steps + 1)*d - (0 if free[1] else d)
     extra = 2
     for _ in range(80):
         residual, H = np.zeros((steps + 1)*d, complex), np.zeros(((steps + 1)*d,)*2, complex)
-        for k in range(steps):
+        for k, (t, h) in enumerate(pieces):
             a, b = slice(k*d, (k + 1)*d), slice((k + 1)*d, (k + 2)*d)
-            D1, D2, D11, D12, D22 = rule(mechanics, q[k], q[k + 1], grid.start + k*h, h, theta, u[k])
+            D1, D2, D11, D12, D22 = rule(mechanics, q[k], q[k + 1], t, h, theta, u[k])
             residual[a] += D1
             residual[b] += D2
             H[a, a] += D11

@@ -77,13 +77,13 @@ class Check:
 def check(
     system: Definition, boundary: Initial | Ends, grid: Grid, cost: Any, *, targets: Any = None, inputs: Any = None,
     parameters: Any = None, method: str | None = None, compiled: bool = True, stability: str = "check",
-    estimators: Sequence[Estimator] = (),
+    estimators: Sequence[Estimator] = (), order: int | None = None,
 ) -> Check:  # fmt: skip
     """Compare all estimators with derivatives that use no gradient code.
 
     Parameters
     ----------
-    boundary, grid, cost, targets, inputs, parameters, method, compiled, stability
+    boundary, grid, cost, targets, inputs, parameters, method, compiled, stability, order
         As for ``gradient``.
     estimators : sequence of estimators
         More of them to be compared, such as ``lep.Echo(1e-3)``; what they give does not change the verdict.
@@ -98,7 +98,10 @@ def check(
     AccuracyWarning
         If the growth G of small deviations is beyond 1e6: rounding errors grow with it.
     """
-    options = {"targets": targets, "inputs": inputs, "parameters": parameters, "method": method, "compiled": compiled}
+    options = {
+        "targets": targets, "inputs": inputs, "parameters": parameters, "method": method, "order": order,
+        "compiled": compiled,
+    }  # fmt: skip
     problem = problem_of(system, grid, cost, options)
     if isinstance(boundary, Initial):
         forward: Forward | ForwardEnds = Forward(problem, boundary)

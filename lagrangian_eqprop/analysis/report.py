@@ -52,23 +52,27 @@ class CompileReport:
         return "\n".join([*lines, f"module ({'found in the cache' if self.cached else 'new'}): {self.path}"])
 
 
-def built(system: Definition, method: str | None, cost: Any, compiled: bool = True) -> Build:
+def built(
+    system: Definition, method: str | None, cost: Any, compiled: bool = True, order: int | None = None
+) -> Build:  # fmt: skip
     """The module of a system, without any values."""
     bound = bind(system, cost_list(cost))
-    chosen = choose(system, method)
+    chosen = choose(system, method, order)
     return build(
         system, bound.terms, bound.digest, chosen.name, (*chosen.kernels, *kernels_for(cost_list(cost))),
         chosen.explicit, len(bound.parameters), len(bound.targets), compiled,
     )  # fmt: skip
 
 
-def compile_report(system: Definition, method: str | None = None, cost: Any = None) -> CompileReport:
+def compile_report(
+    system: Definition, method: str | None = None, cost: Any = None, order: int | None = None
+) -> CompileReport:  # fmt: skip
     """Build the module and the machine code of the time step."""
     reason = why_not(system)
-    chosen = choose(system, method)
+    chosen = choose(system, method, order)
     if chosen.name == "gauss":
         raise invalid("method", "'verlet' or 'midpoint' here (Gauss compiles when its stages are known)", "'gauss'")
-    made = built(system, method, cost)
+    made = built(system, method, cost, order=order)
     seconds = dict(made.seconds)
     begin = time.perf_counter()
     machine_code(made)

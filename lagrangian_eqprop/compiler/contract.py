@@ -19,20 +19,21 @@ class Environment(NamedTuple):
     """What a kernel reads besides the state: three flat buffers (few, since each costs compile time in every function).
 
     ``table`` begins with a header: number of time labels, where the slots and the pattern of a sparse Newton
-    matrix stand (0: the matrix is dense), and where in ``signals`` the tables of Gauss elements stand (0: there are
-    none; their inputs have a label for each stage). Then follow the layouts, whose length a generated module knows: of
+    matrix stand (0: the matrix is dense), where in ``signals`` the tables of Gauss elements stand (0: there are
+    none; their inputs have a label for each stage), and where the times and steps of a composition stand, a time a
+    label each, then a step a label. Then follow the layouts, whose length a generated module knows: of
     each parameter (offset in theta, stride of a sample, of a place), of each input and each target (offset in
     signals, stride of a sample, of a label, of a place), of each term (offset of its places, places or rows,
     columns, offset of its slots). Then the coordinates of all places.
     """
 
     theta: ndarray  # parameters of the system and of the costs
-    signals: ndarray  # time of label 0, step, weights (costs x labels), inputs, targets, tables
+    signals: ndarray  # time of label 0, step, weights (costs x labels), inputs, targets; tables, or times and steps
     table: ndarray  # integers
 
 
-HEADER = 4  # entries of the table before the layouts
-LABELS, SLOTS, PATTERN, ELEMENTS = range(HEADER)
+HEADER = 5  # entries of the table before the layouts
+LABELS, SLOTS, PATTERN, ELEMENTS, TIMES = range(HEADER)
 CLOCK = 2  # entries of the signals before the weights
 
 

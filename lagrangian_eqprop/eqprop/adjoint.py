@@ -11,7 +11,7 @@ from numpy import ndarray
 
 from ..compiler.contract import Environment, cost_gradient
 from ..compiler.kernel import entry
-from ..methods.common import node_time
+from ..methods.clock import node_time
 from ..methods.verlet import new_work, prepare
 from ..methods.verlet_adjoint import adjoint_step
 

@@ -19,7 +19,8 @@ from numpy import ndarray
 
 from ..compiler.contract import Environment, cost, cost_gradient, cost_parameters
 from ..compiler.kernel import entry, kernel
-from ..methods.common import copy, node_time
+from ..methods.clock import node_time
+from ..methods.common import copy
 from ..methods.verlet import finish, linear_start, linear_step, new_work, prepare, start, step
 from ..methods.verlet_action import interval_parameters
 

@@ -66,9 +66,9 @@ def gradient(problem: Problem, boundary: Ends, estimator: Estimator, save: Any, 
     batched = two.batch is not None
     path = nudged = None
     if save is not None:
-        path = as_trajectory(problem, two.batch, paths)
+        path = as_trajectory(two, paths)
         if isinstance(estimator, (OneSided, Centered)):
-            nudged = as_trajectory(problem, two.batch, moved_paths(two, paths, abs(estimator.beta), estimator.nudge))
+            nudged = as_trajectory(two, moved_paths(two, paths, abs(estimator.beta), estimator.nudge))
     return Gradient(
         loss=loss, losses=losses if batched else losses[0], parameters=problem.shaped(parts.g, two.batch, count),
         success=good if batched else bool(good[0]), message=message,

@@ -45,10 +45,10 @@ _x, _s = dynamicsymbols("x"), sp.Dummy("s")
 
 def gradient(
     system: Definition, boundary: Initial | Ends, grid: Grid, cost: Any, *, targets: Any = None, inputs: Any = None,
-    parameters: Any = None, method: str | None = None, compiled: bool = True, **options: Any,
+    parameters: Any = None, method: str | None = None, order: int | None = None, compiled: bool = True, **options: Any,
 ) -> Gradient:  # fmt: skip
     """See :meth:`lagrangian_eqprop.System.gradient`."""
-    given = {"inputs": inputs, "parameters": parameters, "method": method, "compiled": compiled}
+    given = {"inputs": inputs, "parameters": parameters, "method": method, "order": order, "compiled": compiled}
     costs = [cost] if isinstance(cost, (Cost, IntegralCost)) else cost
     if isinstance(costs, (list, tuple)) and all(isinstance(one, (Cost, IntegralCost)) for one in costs) and costs:
         losses = Losses(system, grid, costs, {} if targets is None else targets, given)

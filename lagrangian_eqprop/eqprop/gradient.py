@@ -248,6 +248,12 @@ def nudged_initial(
     blocks: list[ndarray] = []
     betas = np.array([0.0, beta] if linearised else [beta])
     initial_value.echo_at(problem, free, betas, np.zeros(len(betas)), blocks, None, linearised)
-    for (first, _), nodes in zip(problem.each_block(2*free.q.size*len(betas)), blocks[::-1], strict=True):
-        keeper(first, nodes[:, -1, :, 0], nodes[:, -1, :, 1])
-    return keeper.trajectory(free.start, free.failures)
+    found = [
+        (first, nodes[:, -1, :, 0], nodes[:, -1, :, 1])
+        for (first, _), nodes in zip(problem.each_block(2*free.q.size*len(betas)), blocks[::-1], strict=True)
+    ]
+    for block in found:
+        keeper(*block)
+    # the action of a composition needs its sub-steps
+    kept = save == "all" and problem.grid.substeps > 1
+    return keeper.trajectory(free.start, free.failures, found if kept else ())

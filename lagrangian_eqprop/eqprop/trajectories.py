@@ -17,6 +17,7 @@ from ..solvers.gauss import gauss_trajectory
 from ..solvers.initial import integrate
 from ..solvers.problem import bind
 from ..solvers.record import Keeper
+from ..solvers.refined import Refined
 from ..solvers.start import Start
 from ..solvers.unrolled import applies
 from ..symbols.definition import Definition, lookup
@@ -53,7 +54,7 @@ def trajectory(
             raise invalid("method", must, "'gauss'")
         with bar(progress, grid.steps, "steps") as ticks:
             made, failed = gauss_trajectory(problem, boundary, problem.stages, save, stability, dtype, ticks)
-        return settled(made, failed, on_failure, grid)
+        return settled(made, failed, on_failure, problem.grid)
     chain = not nudge and dtype not in (np.float32, "float32") and swept.applies(problem, samples_of(boundary))
     unrolled = not nudge and not chain and applies(problem)
     dense = not nudge and not chain and products.applies(problem)
@@ -79,7 +80,7 @@ def trajectory(
             q, p, guess = start.q.copy(), start.p.copy(), start.v.copy()
             failures = integrate(problem, q, p, guess, observers=(keeper,), progress=ticks)
             found = keeper.trajectory(start, failures) if failures.good.any() else None
-    return settled(found, failures, on_failure, grid)
+    return settled(found, failures, on_failure, problem.grid)
 
 
 def samples_of(boundary: Initial) -> int:
@@ -88,7 +89,7 @@ def samples_of(boundary: Initial) -> int:
     return max(len(state) if state is not None and state.ndim > 1 else 1 for state in states)
 
 
-def settled(found: Trajectory | None, failures: Failures, on_failure: str, grid: Grid) -> Trajectory:
+def settled(found: Trajectory | None, failures: Failures, on_failure: str, grid: Refined) -> Trajectory:
     """What was found, where failures allow it."""
     if found is None or (on_failure == "raise" and not failures.good.all()):
         raise ConvergenceError(failures.message(grid))

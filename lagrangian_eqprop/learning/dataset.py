@@ -130,7 +130,7 @@ def mean_loss(
         problem = problem_of(system, grid, cost, part)
         free = free_run(problem, Start(problem, boundary, "ignore"), False)
         if not free.failures.good.all():
-            raise ConvergenceError(free.failures.message(grid))
+            raise ConvergenceError(free.failures.message(problem.grid))
         total += float(np.mean(free.losses))*samples.size
     return total/data.size
 

@@ -31,6 +31,7 @@ def fit(
     train: Sequence[Any] | None = None, seed: int = 0, progress: bool = True,
     validation: Callable[[dict[sp.Symbol, np.ndarray]], Any] | Mapping[str, Any] | None = None,
     method: str | None = None, compiled: bool = True, stability: str = "check", on_failure: str = "raise",
+    order: int | None = None,
 ) -> History:  # fmt: skip
     """Train parameters of a system, and of its costs, on a data set.
 
@@ -39,7 +40,7 @@ def fit(
 
     Parameters
     ----------
-    system, boundary, grid, cost, targets, inputs, parameters, estimator, method, compiled
+    system, boundary, grid, cost, targets, inputs, parameters, estimator, method, compiled, order
         As for :meth:`lagrangian_eqprop.System.gradient`. The batch axis of boundary, inputs and targets is the
         data set; what has none is the same for all samples. Without any batch axis there is one sample, and one
         step an epoch. ``parameters`` are the values to begin with.
@@ -102,7 +103,7 @@ def fit(
     if not (callable(validation) or validation is None or isinstance(validation, Mapping)):
         raise invalid("validation", "a function of the parameters or a mapping", type(validation).__name__)
     check_on_failure(on_failure)
-    options: dict[str, Any] = {"method": method, "compiled": compiled}
+    options: dict[str, Any] = {"method": method, "order": order, "compiled": compiled}
     data = Dataset(system, boundary, grid, cost, targets=targets, inputs=inputs, parameters=parameters, **options)
     trained = _trained(data, train)
     judge = validator(validation, system, boundary, grid, cost, data.values, batch, options)
@@ -135,12 +136,12 @@ def fit(
         with bar(progress, epochs*many, "steps") as ticks:
             for epoch in range(epochs):
                 begin = time.perf_counter()
-                order = rng.permutation(data.size)
+                shuffled = rng.permutation(data.size)
                 total, count = 0.0, 0
                 for number in range(many):
                     where = f"in epoch {epoch + 1} of {epochs}, mini-batch {number + 1} of {many}"
                     try:
-                        result, found = slopes(order[number*size : (number + 1)*size])
+                        result, found = slopes(shuffled[number*size : (number + 1)*size])
                     except (ConvergenceError, ValueError) as error:
                         if isinstance(error, ValueError) and epoch == number == 0:
                             raise  # an argument does not fit: training has not begun

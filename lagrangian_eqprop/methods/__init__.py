@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import ModuleType
 
 from ..compiler.analysis import why_not
 from ..compiler.kernel import kernels_of
-from ..errors import unknown
+from ..errors import invalid, unknown
 from ..symbols.definition import Definition
 from . import (
+    clock,
+    clock_substeps,
     common,
     gauss,
     gauss_action,
@@ -25,6 +28,7 @@ from . import (
     verlet_weighted,
     verlet_weighted_action,
 )
+from .compositions import check_order, substeps
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,12 @@ class Method:
         Whether a step needs no equation to be solved; whether L_d(x, y) at h is -L_d(y, x) at -h.
     labels : "nodes" or "middles"
         Where inputs are read.
+    trapezoidal : bool
+        Whether the action is the trapezoidal rule at nodes, and with it a cost at nodes.
+    substeps : tuple of float
+        Lengths of the sub-steps of a composition, in steps; 1 alone for a method itself.
+    base : str or None
+        The method that a composition is made of.
     """
 
     name: str
@@ -47,11 +57,15 @@ class Method:
     symmetric: bool
     labels: str
     kernels: tuple[Callable, ...]  # of the loops over places
+    trapezoidal: bool = False
+    substeps: tuple[float, ...] = (1.0,)
+    base: str | None = None
 
 
 def _method(name: str, module: ModuleType, *others: ModuleType, single: tuple[Callable, ...] = ()) -> Method:
-    kernels = tuple(k for part in (common, linear, *others) for k in kernels_of(part))
-    return Method(name, module.ORDER, module.EXPLICIT, module.SYMMETRIC, module.LABELS, (*kernels, *single))
+    kernels = tuple(k for part in (clock, common, linear, *others) for k in kernels_of(part))
+    traits = module.ORDER, module.EXPLICIT, module.SYMMETRIC, module.LABELS
+    return Method(name, *traits, (*kernels, *single), name == "verlet")
 
 
 METHODS = {
@@ -69,18 +83,36 @@ _WEIGHTED = _method(
 )  # fmt: skip
 
 
-def choose(system: Definition, name: str | None) -> Method:
-    """The method asked for, or Verlet where it fits and midpoint elsewhere.
+@functools.cache
+def composed(name: str, order: int) -> Method:
+    """A composition of Verlet or midpoint; its kernels read times and steps of sub-steps."""
+    if order == 2:
+        return METHODS[name]
+    plain = kernels_of(clock)
+    kernels = (*kernels_of(clock_substeps), *(k for k in METHODS[name].kernels if k not in plain))
+    return replace(
+        METHODS[name], name=f"composed {name}", order=order, kernels=kernels, substeps=substeps(order), base=name
+    )
+
+
+def choose(system: Definition, name: str | None, order: int | None = None) -> Method:
+    """The method asked for, or Verlet where it fits and midpoint elsewhere; with ``order`` a composition of it.
 
     Raises
     ------
     ValueError
-        If the method does not exist, or does not fit the Lagrangian; the message says why.
+        If the method or the order does not exist, or does not fit the Lagrangian; the message says why.
     """
     if name is not None and name not in METHODS:
         raise unknown("method", str(name), METHODS)
-    if name in ("midpoint", "gauss"):
+    if name == "gauss":
+        if order is not None:
+            must = "given with 'verlet' or 'midpoint'; that of 'gauss' is twice its stages"
+            raise invalid("order", must, repr(order))
         return METHODS[name]
+    order = check_order(order)
+    if name == "midpoint":
+        return composed(name, order)
     reason = why_not(system)
     if name == "verlet" and reason:
         raise ValueError(
@@ -88,5 +120,7 @@ def choose(system: Definition, name: str | None) -> Method:
             f"coordinates alone, but {reason}; use method='midpoint'"
         )
     if not reason and system.damping is not None:
+        if order != 2:
+            raise invalid("order", "2 for Verlet of a system with damping; midpoint has compositions", str(order))
         return _WEIGHTED
-    return METHODS["midpoint" if reason else "verlet"]
+    return composed("midpoint" if reason else "verlet", order)

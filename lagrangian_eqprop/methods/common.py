@@ -1,4 +1,4 @@
-"""Kernels that every method shares: time labels, and quantities of one node that know no discrete Lagrangian."""
+"""Kernels that every method shares: vectors, and quantities of one node that know no discrete Lagrangian."""
 
 from __future__ import annotations
 
@@ -9,18 +9,7 @@ from numpy import ndarray
 
 from ..compiler.contract import Environment, gradient, lagrangian, response
 from ..compiler.kernel import kernel
-
-
-@kernel
-def node_time(env: Environment, j: int) -> float:
-    """t_j."""
-    return env.signals[0] + j*env.signals[1]
-
-
-@kernel
-def middle_time(env: Environment, j: int) -> float:
-    """The middle of the interval from node j to node j + 1."""
-    return env.signals[0] + (j + 0.5)*env.signals[1]
+from .clock import node_time
 
 
 @kernel

@@ -19,7 +19,8 @@ from numpy import ndarray
 
 from ..compiler.contract import Environment, gradient, hessian, response
 from ..compiler.kernel import kernel
-from .common import clear, copy, largest, middle_time, node_time
+from .clock import middle_time, node_time, step_of
+from .common import clear, copy, largest
 from .linear import factorise_matrix, solve_matrix
 
 ORDER, EXPLICIT, SYMMETRIC, LABELS = 2, False, True, "middles"
@@ -95,7 +96,7 @@ def solve_velocity(env: Environment, b: int, j: int, h: Any, q: ndarray, p: ndar
 def step(env: Environment, b: int, here: int, there: int, q: ndarray, p: ndarray, work: Any) -> Any:
     """From node ``here`` to its neighbour ``there``; returns 0, or the residual where Newton failed."""
     V, Lq, Lv = work[0], work[2], work[3]
-    h = (there - here)*env.signals[1]
+    h = (there - here)*step_of(env, min(here, there))
     residual = solve_velocity(env, b, min(here, there), h, q, p, work)
     for i in range(q.shape[0]):
         q[i] += h*V[i]
@@ -115,8 +116,8 @@ def linear_step(
 ) -> Any:  # fmt: skip
     """A step and its linear response; g += d_theta of -L_d along (dq, dp)."""
     V, Q, Lq, Lv, r, dV, dQ, rest = work[0], work[1], work[2], work[3], work[4], work[5], work[6], work[9]
-    h, j = (there - here)*env.signals[1], min(here, there)
-    t = middle_time(env, j)
+    j = min(here, there)
+    h, t = (there - here)*step_of(env, j), middle_time(env, j)
     residual = solve_velocity(env, b, j, h, q, p, work)
     newton_matrix(env, b, j, h, work)
     for i in range(q.shape[0]):
@@ -136,7 +137,7 @@ def linear_step(
         dq[i] += h*dV[i]
         dp[i] = 0.0
         rest[i] = 0.0
-    response(env, b, j, t, Q, V, dQ, dV, rest, dp, g, -env.signals[1])
+    response(env, b, j, t, Q, V, dQ, dV, rest, dp, g, -step_of(env, j))
     for i in range(q.shape[0]):
         dp[i] += 0.5*h*rest[i]
     return residual

@@ -15,7 +15,7 @@ from ..compiler.contract import (
     response,
 )
 from ..compiler.kernel import kernel
-from .common import middle_time
+from .clock import middle_time, step_of
 
 
 @kernel
@@ -31,14 +31,14 @@ def middle(x: ndarray, y: ndarray, h: Any, work: Any) -> None:
 @kernel
 def interval_action(env: Environment, b: int, k: int, x: ndarray, y: ndarray, work: Any) -> Any:
     """L_d(x, y)."""
-    middle(x, y, env.signals[1], work)
-    return env.signals[1]*lagrangian(env, b, k, middle_time(env, k), work[1], work[0])
+    middle(x, y, step_of(env, k), work)
+    return step_of(env, k)*lagrangian(env, b, k, middle_time(env, k), work[1], work[0])
 
 
 @kernel
 def interval(env: Environment, b: int, k: int, x: ndarray, y: ndarray, D1: ndarray, D2: ndarray, work: Any) -> None:
     """D1 += D_1 L_d(x, y), D2 += D_2 L_d(x, y)."""
-    h, Lq, Lv = env.signals[1], work[2], work[3]
+    h, Lq, Lv = step_of(env, k), work[2], work[3]
     middle(x, y, h, work)
     gradient(env, b, k, middle_time(env, k), work[1], work[0], Lq, Lv)
     for i in range(x.shape[0]):
@@ -51,7 +51,7 @@ def interval_hessian(
     env: Environment, b: int, k: int, x: ndarray, y: ndarray, H11: ndarray, H12: ndarray, H22: ndarray, work: Any
 ) -> None:
     """The blocks D_11, D_12, D_22 of L_d, flat, added."""
-    h, t = env.signals[1], middle_time(env, k)
+    h, t = step_of(env, k), middle_time(env, k)
     middle(x, y, h, work)
     hessian(env, b, k, t, work[1], work[0], 0.25*h, -0.5, -0.5, 1.0/h, H11)
     hessian(env, b, k, t, work[1], work[0], 0.25*h, 0.5, -0.5, -1.0/h, H12)
@@ -63,8 +63,8 @@ def interval_parameters(
     env: Environment, b: int, k: int, x: ndarray, y: ndarray, g: ndarray, weight: Any, work: Any
 ) -> None:
     """g += weight d_theta L_d(x, y)."""
-    middle(x, y, env.signals[1], work)
-    parameters(env, b, k, middle_time(env, k), work[1], work[0], g, weight*env.signals[1])
+    middle(x, y, step_of(env, k), work)
+    parameters(env, b, k, middle_time(env, k), work[1], work[0], g, weight*step_of(env, k))
 
 
 @kernel
@@ -73,7 +73,7 @@ def interval_response(
     work: Any,
 ) -> None:  # fmt: skip
     """g += weight d_theta (D_1 L_d dx + D_2 L_d dy)."""
-    h, dV, dQ = env.signals[1], work[5], work[6]
+    h, dV, dQ = step_of(env, k), work[5], work[6]
     middle(x, y, h, work)
     for i in range(x.shape[0]):
         dV[i] = (dy[i] - dx[i])/h

@@ -11,7 +11,7 @@ from ..compiler.contract import (
     response,
 )
 from ..compiler.kernel import kernel
-from .common import middle_time
+from .clock import middle_time, step_of
 from .linear import solve_matrix
 from .midpoint import newton_matrix
 
@@ -22,7 +22,7 @@ def adjoint_step(
 ) -> None:
     """The transposed derivative of the step k -> k+1 from x to y, applied to (lq, lp); g += its part for theta."""
     V, Q, mu, first, second = work[0], work[1], work[4], work[5], work[6]
-    h, t = env.signals[1], middle_time(env, k)
+    h, t = step_of(env, k), middle_time(env, k)
     for i in range(x.shape[0]):
         V[i] = (y[i] - x[i])/h
         Q[i] = 0.5*(x[i] + y[i])

@@ -9,7 +9,8 @@ from numpy import ndarray
 
 from ..compiler.contract import Environment, force_response
 from ..compiler.kernel import kernel
-from .common import clear, node_time
+from .clock import node_time
+from .common import clear
 
 
 @kernel

@@ -26,7 +26,8 @@ from ..compiler.contract import (
     mass_parameters,
 )  # fmt: skip
 from ..compiler.kernel import kernel
-from .common import clear, node_time
+from .clock import node_time, step_of
+from .common import clear
 
 ORDER, EXPLICIT, SYMMETRIC, LABELS = 2, True, True, "nodes"
 
@@ -62,7 +63,7 @@ def start(env: Environment, b: int, j: int, q: ndarray, work: Any) -> None:
 def step(env: Environment, b: int, here: int, there: int, q: ndarray, p: ndarray, work: Any) -> Any:
     """Kick, drift, kick from node ``here`` to its neighbour ``there``; returns a residual, here 0."""
     m, F = work[0], work[1]
-    h = (there - here)*env.signals[1]
+    h = (there - here)*step_of(env, min(here, there))
     for i in range(q.shape[0]):
         p[i] += 0.5*h*F[i]
         q[i] += h*p[i]/m[i]
@@ -75,11 +76,11 @@ def step(env: Environment, b: int, here: int, there: int, q: ndarray, p: ndarray
 
 @kernel
 def linear_start(env: Environment, b: int, j: int, q: ndarray, dq: ndarray, g: ndarray, work: Any) -> None:
-    """As ``start``, with the response of the force to dq; half a step's weight of this node enters g."""
+    """As ``start`` of a run back, with the response of the force to dq; half the step before this node enters g."""
     F, dF = work[1], work[2]
     clear(F)
     clear(dF)
-    force_response(env, b, j, node_time(env, j), q, dq, F, dF, g, -0.5*env.signals[1])
+    force_response(env, b, j, node_time(env, j), q, dq, F, dF, g, -0.5*step_of(env, j - 1))
 
 
 @kernel
@@ -87,9 +88,9 @@ def linear_step(
     env: Environment, b: int, here: int, there: int, q: ndarray, p: ndarray, dq: ndarray, dp: ndarray,
     g: ndarray, last: bool, work: Any,
 ) -> Any:  # fmt: skip
-    """A step and its linear response; g += d_theta of -L_d along (dq, dp), node by node."""
+    """A step back and its linear response; g += d_theta of -L_d along (dq, dp), node by node."""
     m, F, dF, v = work[0], work[1], work[2], work[3]
-    h = (there - here)*env.signals[1]
+    h = -step_of(env, there)
     for i in range(q.shape[0]):
         p[i] += 0.5*h*F[i]
         dp[i] += 0.5*h*dF[i]
@@ -98,8 +99,10 @@ def linear_step(
         v[i] = p[i]*dp[i]/(m[i]*m[i])
         F[i] = 0.0
         dF[i] = 0.0
-    mass_parameters(env, b, v, g, -env.signals[1])
-    weight = -0.5*env.signals[1] if last else -env.signals[1]
+    mass_parameters(env, b, v, g, -step_of(env, there))
+    weight = -0.5*step_of(env, there)
+    if not last:  # this node's other half
+        weight -= 0.5*step_of(env, there - 1)
     force_response(env, b, there, node_time(env, there), q, dq, F, dF, g, weight)
     for i in range(q.shape[0]):
         p[i] += 0.5*h*F[i]

@@ -16,13 +16,14 @@ from ..compiler.contract import (
     potential_parameters,
 )
 from ..compiler.kernel import kernel
-from .common import clear, node_time
+from .clock import node_time, step_of
+from .common import clear
 
 
 @kernel
 def interval_action(env: Environment, b: int, k: int, x: ndarray, y: ndarray, work: Any) -> Any:
     """L_d(x, y)."""
-    v, h = work[3], env.signals[1]
+    v, h = work[3], step_of(env, k)
     for i in range(x.shape[0]):
         v[i] = (y[i] - x[i])/h
     begin = lagrangian(env, b, k, node_time(env, k), x, v)
@@ -33,7 +34,7 @@ def interval_action(env: Environment, b: int, k: int, x: ndarray, y: ndarray, wo
 def interval(env: Environment, b: int, k: int, x: ndarray, y: ndarray, D1: ndarray, D2: ndarray, work: Any) -> None:
     """D1 += D_1 L_d(x, y), D2 += D_2 L_d(x, y)."""
     m, F = work[0], work[1]
-    h = env.signals[1]
+    h = step_of(env, k)
     clear(F)
     force(env, b, k, node_time(env, k), x, F)
     for i in range(x.shape[0]):
@@ -50,7 +51,7 @@ def interval_hessian(
 ) -> None:
     """The blocks D_11, D_12, D_22 of L_d, flat, added."""
     m, v = work[0], work[3]
-    h, d = env.signals[1], x.shape[0]
+    h, d = step_of(env, k), x.shape[0]
     clear(v)
     hessian(env, b, k, node_time(env, k), x, v, 0.5*h, 0.0, 0.0, 0.0, H11)
     hessian(env, b, k + 1, node_time(env, k + 1), y, v, 0.5*h, 0.0, 0.0, 0.0, H22)
@@ -65,7 +66,7 @@ def interval_parameters(
     env: Environment, b: int, k: int, x: ndarray, y: ndarray, g: ndarray, weight: Any, work: Any
 ) -> None:
     """g += weight d_theta L_d(x, y)."""
-    v, h = work[3], env.signals[1]
+    v, h = work[3], step_of(env, k)
     for i in range(x.shape[0]):
         v[i] = 0.5*((y[i] - x[i])/h)**2
     mass_parameters(env, b, v, g, weight*h)
@@ -79,7 +80,7 @@ def interval_response(
     work: Any,
 ) -> None:  # fmt: skip
     """g += weight d_theta (D_1 L_d dx + D_2 L_d dy)."""
-    F, dF, v, h = work[1], work[2], work[3], env.signals[1]
+    F, dF, v, h = work[1], work[2], work[3], step_of(env, k)
     for i in range(x.shape[0]):
         v[i] = (y[i] - x[i])*(dy[i] - dx[i])/(h*h)
     mass_parameters(env, b, v, g, weight*h)

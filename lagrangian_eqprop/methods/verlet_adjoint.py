@@ -12,7 +12,8 @@ from ..compiler.contract import (
     mass_parameters,
 )
 from ..compiler.kernel import kernel
-from .common import clear, node_time
+from .clock import node_time, step_of
+from .common import clear
 
 
 @kernel
@@ -21,7 +22,7 @@ def adjoint_step(
 ) -> None:
     """The transposed derivative of the step k -> k+1 from x to y, applied to (lq, lp); g += its part for theta."""
     m, F, dF, v = work[0], work[1], work[2], work[3]
-    h = env.signals[1]
+    h = step_of(env, k)
     clear(F)
     clear(dF)
     force_response(env, b, k + 1, node_time(env, k + 1), y, lp, F, dF, g, 0.5*h)

@@ -22,7 +22,8 @@ from numpy import ndarray
 
 from ..compiler.contract import Environment, force, force_response, mass_parameters, rate, rate_parameters
 from ..compiler.kernel import kernel
-from .common import clear, middle_time, node_time
+from .clock import middle_time, node_time
+from .common import clear
 
 ORDER, EXPLICIT, SYMMETRIC, LABELS = 2, True, True, "nodes"
 

@@ -23,7 +23,8 @@ from ..compiler.contract import (
     rate_parameters,
 )
 from ..compiler.kernel import kernel
-from .common import clear, middle_time, node_time
+from .clock import middle_time, node_time
+from .common import clear
 from .verlet_weighted import interval_weight
 
 

@@ -32,7 +32,7 @@ class Failures:
         if not bad.size:
             return "converged"
         b = bad[0]
-        k, left = int(self.step[b]), self.residual[b]
+        k, left = int(self.step[b])//grid.substeps, self.residual[b]
         way = "on the way back " if self.back[b] else ""
         stuck = np.isfinite(left) and left > 0
         what = f"Newton left a residual of {left:.1e}" if stuck else "the state or its loss became infinite"

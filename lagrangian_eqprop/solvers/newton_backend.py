@@ -62,6 +62,7 @@ class Workspace:
         self.size = nodes*d
         self.length = self.size + backend.lanes*d  # of a path with room behind
         self.room = _room(self.size, self.length, d, backend)
+        self.room = self.room._replace(pace=1.0/problem.grid.gamma)
         if backend.timed:
             self.room = self.room._replace(times=problem.grid.times(0, nodes + backend.lanes))
         if backend.lanes > 1 and (problem.inputs.signals or problem.costs):
@@ -101,6 +102,7 @@ def _room(size: int, length: int, d: int, backend: Backend) -> Room:
     room = Room(
         np.empty(length, dtype), np.empty(more, dtype), np.empty(more, dtype), np.empty(2*d*more, dtype),
         np.empty(more), np.empty(d, np.int64), np.empty(0), np.empty((backend.rows, backend.lanes), dtype),
+        np.ones(1),
     )  # fmt: skip
     if room.H.nbytes <= _KEPT_BYTES:
         _kept.room = key, room

@@ -163,13 +163,18 @@ def measure(x: ndarray, span: tuple) -> tuple[float, float]:
 
 
 @entry
-def alternates(x: ndarray, span: tuple) -> bool:
-    """Whether a path jumps from node to node, an artefact of the grid: second differences are twice the first."""
-    d, first, second = span[1], 0.0, 0.0
+def alternates(x: ndarray, span: tuple, pace: ndarray) -> bool:
+    """Whether a path jumps from node to node, an artefact of the grid: velocities change by twice their size.
+
+    ``pace`` is one over the steps, in any unit, and begins anew at its end.
+    """
+    d, s, first, second = span[1], pace.shape[0], 0.0, 0.0
     for g in range(d, span[0]*d):
-        change = modulus(x[g] - x[g - d])
+        k = g//d
+        velocity = (x[g] - x[g - d])*pace[(k - 1) % s]
+        change = modulus(velocity)
         first += change*change
-        if g >= 2*d:
-            change = modulus(x[g] - 2.0*x[g - d] + x[g - 2*d])
+        if k >= 2:
+            change = modulus(velocity - (x[g - d] - x[g - 2*d])*pace[(k - 2) % s])
             second += change*change
     return span[0] > 4 and second > 3.2*first

@@ -33,6 +33,7 @@ class Room(NamedTuple):
     reach: ndarray
     times: ndarray
     out: ndarray
+    pace: ndarray  # of ``newton_band.alternates``
 
 
 # Instead of a Morse index: no convergence; a path, but its pivots or its residual are in doubt. Others are -2, pivots
@@ -111,7 +112,7 @@ def solve_paths(
             stiffness, _ = measure(room.made, span)  # where all is at rest, scale tells nothing
             sound = residual[row] <= 1e-8*scale or residual[row] <= 1e-15*stiffness*width
             index[row] = negative if smallest > 1e-8 and sound else -4
-            if alternates(x, span):
+            if alternates(x, span, room.pace):
                 index[row] = -3
 
 

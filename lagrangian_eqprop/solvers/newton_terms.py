@@ -12,7 +12,8 @@ from numpy import ndarray
 
 from ..compiler.contract import Environment, cost_gradient, cost_hessian
 from ..compiler.kernel import kernel
-from ..methods.common import clear, node_time
+from ..methods.clock import node_time
+from ..methods.common import clear
 from ..methods.verlet import new_work, prepare
 from ..methods.verlet_action import interval, interval_hessian, interval_parameters, interval_response
 from .newton_band import modulus

@@ -27,7 +27,7 @@ class Nodes:
     def __init__(self, problem: Problem, labels: ndarray, middles: bool = False) -> None:
         self.problem, self.labels = problem, labels
         shift = 0.5 if middles else 0.0
-        self.t = problem.grid.start + (labels + shift)*problem.grid.step
+        self.t = problem.grid.at(labels, shift)
         signals = problem.inputs.signals
         self.inputs = [signal.sampled(labels, "middles" if middles else "nodes") for signal in signals]
 
@@ -177,14 +177,13 @@ def add_at(total: ndarray, places: Places, a: int, value: ndarray) -> None:
 
 def path_action(problem: Problem, q: ndarray, labels: ndarray) -> ndarray:
     """The sum of L_d over the intervals between neighbouring nodes, (samples,)."""
-    h, x, y = problem.grid.step, q[:, :-1], q[:, 1:]
-    v = (y - x)/h
-    if problem.method.name == "midpoint":
-        return h*Nodes(problem, labels[:-1], middles=True).lagrangian(0.5*(x + y), v).sum(1)
+    h, x, y = problem.grid.sizes(labels[:-1]), q[:, :-1], q[:, 1:]
+    v = (y - x)/h[:, None]
+    if problem.method.labels == "middles":
+        return (h*Nodes(problem, labels[:-1], middles=True).lagrangian(0.5*(x + y), v)).sum(1)
     begin, end = Nodes(problem, labels[:-1]).lagrangian(x, v), Nodes(problem, labels[1:]).lagrangian(y, v)
-    shift = np.exp(0.5*h*rates(problem))[:, None]  # both weighted for the middle (``methods.verlet_weighted``)
-    ends = begin*shift + end/shift
-    return 0.5*h*ends.sum(1)
+    shift = np.exp(0.5*h*rates(problem)[:, None])  # both weighted for the middle (``methods.verlet_weighted``)
+    return (0.5*h*(begin*shift + end/shift)).sum(1)
 
 
 def fits(problem: Problem, samples: int, limit: int = _SMALL) -> bool:

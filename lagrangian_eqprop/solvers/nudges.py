@@ -8,7 +8,7 @@ from numpy import ndarray
 
 from ..compiler.contract import Environment, cost, cost_gradient, cost_hessian
 from ..compiler.kernel import kernel
-from ..methods.common import node_time
+from ..methods.clock import node_time
 
 
 @kernel

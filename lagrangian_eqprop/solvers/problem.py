@@ -12,13 +12,14 @@ import sympy as sp
 
 from ..boundary import check_width
 from ..compiler.build import build
-from ..compiler.contract import CLOCK, HEADER, LABELS, Environment
+from ..compiler.contract import CLOCK, HEADER, LABELS, TIMES, Environment
 from ..errors import invalid
 from ..grid import Grid
 from ..methods import Method, choose
 from ..methods.sparsity import sparse_pattern
 from ..symbols.cost import BoundCosts, Cost
 from ..symbols.definition import Definition, lookup
+from .refined import Refined
 from .signals import Signal, Signals
 from .weight import check_span
 
@@ -38,6 +39,8 @@ class Problem:
         Values by Symbol or name.
     method : str or None
         The method asked for.
+    order : int or None
+        The order asked for, by a composition of the method.
     compiled : bool
         False for plain Python.
     kernels : sequence of functions
@@ -58,6 +61,7 @@ class Problem:
         inputs: Mapping[Any, Any] | None = None,
         parameters: Mapping[Any, Any] | None = None,
         method: str | None = None,
+        order: int | None = None,
         compiled: bool = True,
         kernels: Sequence[Callable] = (),
         seeing: bool = False,
@@ -69,12 +73,15 @@ class Problem:
                 raise invalid("cost", "a lep.Cost or a list of them", type(cost).__name__)
             if cost.weights is not None and len(cost.weights) != grid.steps + 1:
                 raise invalid("weights of the cost", f"of shape ({grid.steps + 1},)", f"shape {cost.weights.shape}")
-        self.system, self.grid, self.costs = system, grid, tuple(costs)
+        self.system, self.costs = system, tuple(costs)
         self.bound = bind(system, self.costs)
         if self.bound.sees_velocities and not seeing:
             must = "a function of coordinates, targets and time here; velocities are for gradient and fit"
             raise invalid("the cost", must, "a velocity in it")
-        self.method: Method = choose(system, method)
+        self.method: Method = choose(system, method, order)
+        self.grid = Refined(grid, self.method.substeps)
+        self.sampled_inside = tuple(inside(cost, self.method) for cost in self.costs)
+        self._given: dict[str, Any] = {"targets": targets, "inputs": inputs, "parameters": parameters}
         self.compiled = compiled
         self._kernels = kernels
         self._read_parameters({} if parameters is None else parameters)
@@ -90,6 +97,16 @@ class Problem:
             (*self.method.kernels, *self._kernels), self.method.explicit, len(self.bound.parameters),
             len(self.bound.targets), self.compiled,
         ).module  # fmt: skip
+
+    @functools.cached_property
+    def base(self) -> Problem:
+        """The same problem by the method that a composition is made of, on the user's grid: the same nodes."""
+        if self.method.base is None:
+            return self
+        return Problem(
+            self.system, self.grid.coarse, self.costs, **self._given, method=self.method.base, compiled=self.compiled,
+            kernels=self._kernels,
+        )  # fmt: skip
 
     # ------------------------------------------------------------------ values
     def _read_parameters(self, given: Mapping[Any, Any]) -> None:
@@ -141,7 +158,12 @@ class Problem:
                 raise invalid(f"targets[{symbol.name}]", "given", "nothing")
             cost, term = self.costs[number], self.bound.terms[number]
             places = None if cost.single else term.places.count
-            aims.append(Signal(f"targets[{symbol.name}]", wanted[symbol], places, cost.when == "end", self.grid))
+            within = self.sampled_inside[number]
+            aim = Signal(f"targets[{symbol.name}]", wanted[symbol], places, cost.when == "end", self.grid, within)
+            if within and aim.function is None and aim.array.shape[1] > 1:
+                must = "a callable of the times or constant in time, since its cost is sampled between nodes"
+                raise invalid(aim.name, must, "an array at the nodes")
+            aims.append(aim)
         self.inputs = Signals(signals, self.method.labels)
         self.node_inputs = Signals(signals, "nodes")
         self.targets = Signals(aims, "nodes")
@@ -185,16 +207,23 @@ class Problem:
         inputs, input_layout = (self.node_inputs if labels == "nodes" else self.inputs).block(first, steps)
         targets, target_layout = self.targets.block(first, count + 1)
         weights = self.weights(first, count + 1)
-        clock = (self.grid.start + first*self.grid.step, self.grid.step)
-        signals = np.concatenate([clock, weights.ravel(), inputs, targets])
+        clock = np.append(self.grid.times(first, 1), self.grid.step)
+        parts = [clock, weights.ravel(), inputs, targets]
+        times = 0
+        if self.grid.substeps > 1:
+            times = CLOCK + weights.size + inputs.size + targets.size
+            at = first + np.arange(count + 1)
+            parts += [self.grid.at(at), self.grid.sizes(at)]
+        signals = np.concatenate(parts)
         layouts = np.concatenate([input_layout, target_layout])
         layouts[:, 0] += CLOCK + weights.size
         layouts[len(input_layout) :, 0] += inputs.size
         table = self._table(labels, dense)
         at = HEADER + self.theta_layout.size
-        if table[LABELS] != count + 1 or not np.array_equal(table[at : at + layouts.size], layouts.ravel()):
+        same = np.array_equal(table[at : at + layouts.size], layouts.ravel())
+        if table[LABELS] != count + 1 or table[TIMES] != times or not same:
             table = table.copy()  # an environment in use must not change
-            table[LABELS] = count + 1
+            table[LABELS], table[TIMES] = count + 1, times
             table[at : at + layouts.size] = layouts.ravel()
             self._tables[labels, dense] = table
         return Environment(self.theta if theta is None else theta, signals, table)
@@ -214,19 +243,31 @@ class Problem:
             row[:3] = at, places.shape[0], places.shape[-1]
             at += places.table.size
         layout[: len(offsets), 3] = at + offsets
-        header = [0, at if slots.size else 0, at + slots.size if pattern.size else 0, 0]
+        header = [0, at if slots.size else 0, at + slots.size if pattern.size else 0, 0, 0]
         parts = [header, self.theta_layout.ravel(), signals.ravel(), layout.ravel()]
         parts += [places.table.ravel() for places in terms]
         self._tables[labels, dense] = np.concatenate([*parts, slots, pattern]).astype(np.int64)
         return self._tables[labels, dense]
 
     def weights(self, first: int, count: int) -> np.ndarray:
-        """The quadrature weights of the costs at nodes, shape (costs, count)."""
+        """The quadrature weights of the costs at nodes, shape (costs, count).
+
+        They are zero at the inner nodes of a composition, unless the cost is sampled by the method: then the
+        trapezoidal rule of every sub-step makes them. They are zero everywhere for stages of Gauss.
+        """
+        s, last = self.grid.substeps, self.grid.steps - first
         rows = np.full((len(self.costs), count), self.grid.step)
-        last = self.grid.steps - first
-        for row, cost in zip(rows, self.costs, strict=True):
+        for row, cost, within in zip(rows, self.costs, self.sampled_inside, strict=True):
+            if within and self.method.name == "gauss":
+                row[:] = 0.0
+                continue
+            if within:
+                sizes = self.grid.sizes(np.arange(first - 1, first + count))
+                row[:] = 0.5*(sizes[:-1] + sizes[1:])
+            elif s > 1:
+                row[:] = np.where((first + np.arange(count)) % s == 0, self.grid.step, 0.0)
             if cost.weights is not None:
-                row[:] = cost.weights[first : first + count]
+                row[-first % s :: s] = cost.weights[(first + s - 1)//s : (first + count - 1)//s + 1]
             elif cost.when == "end":
                 row[:] = 0.0
                 row[last : last + 1] = 1.0
@@ -271,6 +312,22 @@ def _by_symbol(argument: str, given: Any, declared: Any) -> dict[sp.Symbol, Any]
             raise invalid(f"{argument}[{symbol.name}]", "given once", "both by Symbol and by name")
         found[symbol] = value
     return found
+
+
+def inside(cost: Cost, method: Method) -> bool:
+    """Whether a cost is sampled between the nodes of the user's grid.
+
+    Raises
+    ------
+    ValueError
+        If it is to be sampled by a method that does not do so.
+    """
+    if cost.quadrature != "method":
+        return False
+    if not method.trapezoidal and method.name != "gauss":
+        must = f"'nodes' with method {method.name!r}; 'verlet' and 'gauss' sample costs themselves"
+        raise invalid("quadrature of the cost", must, "'method'")
+    return len(method.substeps) > 1 or method.name == "gauss"
 
 
 def bind(system: Definition, costs: tuple[Cost, ...]) -> BoundCosts:

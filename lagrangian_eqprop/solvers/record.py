@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -66,7 +66,7 @@ class Keeper:
     """An observer that keeps the nodes ``save`` asks for, and makes a trajectory of them."""
 
     def __init__(self, problem: Problem, batch: int | None, save: Any, nudged: bool = False) -> None:
-        steps, self.nudged = problem.grid.steps, nudged
+        steps, self.nudged = problem.grid.coarse.steps, nudged
         if save == "all":
             self.kept = np.arange(steps + 1)
         elif save == "last":
@@ -75,6 +75,7 @@ class Keeper:
             self.kept = np.unique(np.append(np.arange(0, steps + 1, int(save)), steps))
         else:
             raise invalid("save", "'all', 'last' or a positive integer", repr(save))
+        self.labels = self.kept*problem.grid.substeps
         self.problem, self.batch = problem, batch
         self.q: ndarray | None = None
         self.p: ndarray | None = None
@@ -84,16 +85,23 @@ class Keeper:
             shape = (len(nodes_q), len(self.kept), nodes_q.shape[2])
             self.q, self.p = np.full(shape, np.nan, nodes_q.dtype), np.full(shape, np.nan, nodes_q.dtype)
         # a node between two blocks is taken from the later one
-        low, high = np.searchsorted(self.kept, [first, first + nodes_q.shape[1]])
-        chosen = self.kept[low:high] - first
+        low, high = np.searchsorted(self.labels, [first, first + nodes_q.shape[1]])
+        chosen = self.labels[low:high] - first
         self.q[:, low:high], self.p[:, low:high] = nodes_q[:, chosen], nodes_p[:, chosen]
 
-    def trajectory(self, start: Start, failures: Failures) -> Trajectory:
+    def trajectory(
+        self, start: Start, failures: Failures, blocks: Sequence[tuple[int, ndarray, ndarray]] = ()
+    ) -> Trajectory:  # fmt: skip
+        """The trajectory; ``blocks`` are all sub-steps of a nudged one, as an observer sees them."""
         assert self.q is not None and self.p is not None
         message = failures.message(self.problem.grid)
 
         def again(observe: Observer) -> None:
             """Step once more, for what the kept nodes do not tell."""
+            for block in blocks:
+                observe(*block)
+            if self.nudged:
+                return
             if applies(self.problem):
                 all_nodes(self.problem, start, observe)
                 return
@@ -107,7 +115,7 @@ class Keeper:
 
         return make_trajectory(
             self.problem, self.q, self.p, self.kept, self.batch, failures.good, message, start.v,
-            again=None if self.nudged else again,
+            again=None if self.nudged and not blocks else again,
         )  # fmt: skip
 
 
@@ -118,8 +126,10 @@ def make_trajectory(
 ) -> Trajectory:  # fmt: skip
     """A trajectory from batched arrays; velocities, energies and the action are computed when they are asked for.
 
-    ``again`` passes all nodes to an observer once more, where not all were kept.
+    ``kept`` numbers nodes of the user's grid; ``again`` passes all nodes, those of sub-steps included, to an observer
+    once more, where not all were kept.
     """
+    whole = problem
     steps = problem.grid.steps
 
     def squeeze(value: ndarray) -> ndarray:
@@ -128,6 +138,7 @@ def make_trajectory(
     def nodes() -> tuple[ndarray, ndarray]:
         v, energy = np.zeros_like(q), np.zeros(q.shape[:2], q.dtype)
         v[:, 0] = v_start
+        problem = whole.base  # nodes do not depend on the sub-steps between them
         if fits(problem, len(q)):
             length = chunk(problem, len(q))
             for low in range(0, len(kept), length):

@@ -2,6 +2,9 @@
 
 The number of axes decides what they mean, never a length: with places, (time,), (time, place) or (batch,
 time, place); without, (time,) or (batch, time). A terminal quantity has no time axis.
+
+Arrays are linear in every step of the user's grid. What is wanted at its nodes alone (targets, as a rule) keeps the
+value of the node before at the labels between.
 """
 
 from __future__ import annotations
@@ -12,14 +15,17 @@ from typing import Any
 import numpy as np
 
 from ..errors import invalid
-from ..grid import Grid
+from .refined import Refined
 
 
 class Signal:
     """One input or target."""
 
-    def __init__(self, name: str, value: Any, places: int | None, terminal: bool, grid: Grid) -> None:
+    def __init__(
+        self, name: str, value: Any, places: int | None, terminal: bool, grid: Refined, inside: bool = True
+    ) -> None:  # fmt: skip
         self.name, self.places, self.terminal, self.grid = name, places, terminal, grid
+        self.inside = inside  # whether it is wanted between the nodes of the user's grid
         self.function: Callable[[np.ndarray], Any] | None = value if callable(value) else None
         given = value
         if self.function is not None:  # its axes are those of its value; look at one time to learn the batch
@@ -27,7 +33,7 @@ class Signal:
             given = self._call(last)
             self.array = self._axes(given, 1)
         else:
-            self.array = self._axes(given, grid.steps + 1)
+            self.array = self._axes(given, grid.coarse.steps + 1)
 
     @property
     def batch(self) -> int | None:
@@ -70,6 +76,8 @@ class Signal:
 
     def labelled(self, first: int, count: int, labels: str) -> np.ndarray:
         """Its values at ``count`` labels from ``first`` on, at nodes or at the middles of intervals."""
+        if self.grid.substeps > 1:
+            return self._refined(first + np.arange(count), labels)
         if self.function is not None and not self.terminal:
             times = self.grid.times(first, count, 0.5 if labels == "middles" else 0.0)
             return self._axes(self._call(times), count)
@@ -80,9 +88,25 @@ class Signal:
             return 0.5*(part[:, :-1] + part[:, 1:])
         return self.array[:, first : first + count]
 
+    def _refined(self, labels: np.ndarray, where: str) -> np.ndarray:
+        """Its values at the labels of a composition."""
+        if self.array.shape[1] == 1 and (self.function is None or self.terminal):
+            return self.array
+        shift = 0.5 if where == "middles" else 0.0
+        if not self.inside:
+            nodes, back = np.unique(labels//self.grid.substeps, return_inverse=True)
+            if self.function is None:
+                return self.array[:, nodes[back]]
+            found = self._axes(self._call(self.grid.coarse.start + nodes*self.grid.step), len(nodes))
+            return found[:, back] if found.shape[1] > 1 else found
+        if self.function is None:
+            return self.grid.between(self.array, labels, shift)
+        return self._axes(self._call(self.grid.at(labels, shift)), len(labels))
 
     def sampled(self, nodes: np.ndarray, labels: str) -> np.ndarray:
         """Its values at some nodes, or at the middles that follow them."""
+        if self.grid.substeps > 1:
+            return self._refined(nodes, labels)
         if self.function is not None and not self.terminal:
             times = self.grid.start + (nodes + (0.5 if labels == "middles" else 0.0))*self.grid.step
             return self._axes(self._call(times), len(nodes))

@@ -155,7 +155,8 @@ def check_stability(problem: Problem, start: Start, bounds: ndarray | None, stab
     """
     if stability == "ignore" or not problem.method.explicit:
         return
-    step = problem.grid.step
+    longest = float(np.abs(problem.grid.gamma).max())  # of the sub-steps of a composition
+    step = longest*problem.grid.step
     if bounds is None and fits(problem, len(start.q), _ONCE):  # compiling the search takes longer
         rows = Nodes(problem, np.zeros(1, int)).stiffness(start.q[:, None])[:, 0]
         bounds = (rows/np.abs(start.masses)).max(1)
@@ -167,8 +168,11 @@ def check_stability(problem: Problem, start: Start, bounds: ndarray | None, stab
     worst = float(values.max())
     number = step**2*worst
     if number >= 3:
-        limit = 2/np.sqrt(worst)
-        text = f"step must be below {limit:.4g} for Verlet (2 over the largest frequency at the start); got {step:.4g}"
+        limit = 2/np.sqrt(worst)/longest
+        text = f"step must be below {limit:.4g} for Verlet (2 over the largest frequency at the start"
+        if longest != 1.0:
+            text += f" and over {longest:.3g}, the longest sub-step in steps"
+        text += f"); got {problem.grid.step:.4g}"
         if number >= 4:
             raise ValueError(text + "; take a smaller step, or stability='ignore' to study it")
         warnings.warn(text + ", which is close to the limit", AccuracyWarning, stacklevel=6)

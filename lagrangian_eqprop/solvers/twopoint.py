@@ -130,12 +130,19 @@ def describe(two: TwoPoint, paths: Paths) -> None:
 
 def free_paths(two: TwoPoint) -> Paths:
     """The stationary paths of all samples, from their guesses."""
-    flat = two.workspace().padded(two.guesses())
+    guesses = two.guesses()
+    if two.problem.method.base and two.boundary.guess is None and two.problem.grid.coarse.steps > 1:
+        # a composition's path is near that of its method, which is easier to find
+        near = free_paths(TwoPoint(two.problem.base, two.boundary))
+        known = [b for b, message in enumerate(near.messages) if not message]
+        guesses[known] = two.refined(near.q[known])
+    flat = two.workspace().padded(guesses)
     paths = _newton(two, flat, np.arange(two.samples), np.zeros(two.samples), search=True, rounds=60)
     if paths.index.min() < 0:  # these are looked at alone
         for b in np.flatnonzero(paths.index < 0).tolist():
             status = int(paths.index[b])
-            found = two.solution(b, paths.q[b], 0.0) if status == DOUBTFUL else two.free(b, status == FAILED)
+            doubtful = status == DOUBTFUL
+            found = two.solution(b, paths.q[b], 0.0) if doubtful else two.free(b, status == FAILED, guesses[b])
             paths.put(b, found)
     return paths
 
@@ -181,21 +188,24 @@ def judge(messages: list[str], on_failure: str) -> str:
 
 def trajectory(problem: Problem, boundary: Ends, on_failure: str, beta: float = 0.0, progress: Any = None) -> Any:
     """The trajectory between two ends."""
-    two, paths = solve(problem, boundary, on_failure, beta, progress)
-    return as_trajectory(problem, two.batch, paths)
+    return as_trajectory(*solve(problem, boundary, on_failure, beta, progress))
 
 
-def as_trajectory(problem: Problem, batch: int | None, paths: Paths) -> Any:
-    """Paths of all samples as one trajectory; failed samples are nan."""
+def as_trajectory(two: TwoPoint, paths: Paths) -> Any:
+    """Paths of all samples as one trajectory of the user's nodes; failed samples are nan."""
     good = np.array([not message for message in paths.messages])
-    q, p = paths.q, paths.p
+    q, p, s = paths.q, paths.p, two.problem.grid.substeps
+    index = np.array([paths.index[b] - (two.inner_index(b, q[b]) if good[b] else 0) for b in range(len(q))])
     if not good.all():
         q, p = q.copy(), p.copy()
         q[~good], p[~good] = np.nan, np.nan
     message = judge(paths.messages, "return")
-    rest, kept = np.zeros_like(q[:, 0]), np.arange(q.shape[1])
-    made = make_trajectory(problem, q, p, kept, batch, good, message, rest, paths.index, paths.residual)
-    if not problem.stages:
+    rest, kept = np.zeros_like(q[:, 0]), np.arange(two.problem.grid.coarse.steps + 1)
+    made = make_trajectory(
+        two.problem, np.ascontiguousarray(q[:, ::s]), np.ascontiguousarray(p[:, ::s]), kept, two.batch, good, message,
+        rest, index, paths.residual, again=lambda observe: observe(0, q, p),
+    )  # fmt: skip
+    if not two.problem.stages:
         return made
     actions = np.where(good, paths.described[:, 0], np.nan)
-    return dataclasses.replace(made, _action=lambda: actions if batch is not None else actions[0])
+    return dataclasses.replace(made, _action=lambda: actions if two.batch is not None else actions[0])

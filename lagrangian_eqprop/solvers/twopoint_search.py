@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import functools
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,8 +66,9 @@ class TwoPoint:
     def __init__(self, problem: Problem, boundary: Ends) -> None:
         self.problem, self.boundary = problem, boundary
         steps, d = problem.grid.steps, problem.system.size
-        if boundary.guess is not None and boundary.guess.shape[-2] != steps + 1:
-            must = f"of shape ({steps + 1}, {d}) or (B, {steps + 1}, {d})"
+        nodes = problem.grid.coarse.steps + 1
+        if boundary.guess is not None and boundary.guess.shape[-2] != nodes:
+            must = f"of shape ({nodes}, {d}) or (B, {nodes}, {d})"
             raise invalid("guess", must, f"shape {boundary.guess.shape}")
         if boundary.guess is not None:
             check_width("guess", boundary.guess, d)
@@ -101,17 +103,33 @@ class TwoPoint:
         start, stop = self.boundary.q_start, self.boundary.q_stop
         q = np.empty((self.samples, nodes, d))
         if self.boundary.guess is not None:
-            q[:] = self.boundary.guess
+            q[:] = self.refined(self.boundary.guess)
         else:
             first = start if start is not None else stop if stop is not None else np.zeros(d)
             last = stop if stop is not None else first
-            np.multiply(_way(nodes), (last - first)[..., None, :], out=q)
+            np.multiply(self.refined(_way(self.problem.grid.coarse.steps + 1)), (last - first)[..., None, :], out=q)
             q += first[..., None, :]
         if start is not None:
             q[:, 0] = start
         if stop is not None:
             q[:, -1] = stop
         return q
+
+    @functools.cached_property
+    def pace(self) -> ndarray:
+        """One over the size of every interval."""
+        return 1.0/self.problem.grid.sizes(np.arange(self.problem.grid.steps))
+
+    def refined(self, coarse: ndarray) -> ndarray:
+        """A path through the user's nodes (..., N+1, d) at all nodes, by splines."""
+        grid = self.problem.grid
+        if grid.substeps == 1:
+            return coarse
+        from scipy.interpolate import CubicSpline
+
+        found: ndarray = CubicSpline(grid.coarse.t, coarse, axis=-2)(grid.times(0, grid.steps + 1))
+        found[..., :: grid.substeps, :] = coarse
+        return found
 
     # ------------------------------------------------------------------ the action and its derivatives
     def value(self, b: int, q: ndarray, beta: float) -> float:
@@ -157,6 +175,19 @@ class TwoPoint:
         self.solver.residual_of(D, U, x, right.astype(diagonal.dtype), rest)
         self.solver.substitute(factor, rest)
         return x + rest
+
+    def inner_index(self, b: int, q: ndarray) -> int:
+        """Negative eigenvalues of the Hessian over the inner nodes of all steps, between fixed nodes of the user's.
+
+        The discrete Lagrangian of a composition is what elimination of the inner nodes leaves, so that its Hessian has
+        as many fewer (Haynsworth 1968).
+        """
+        s = self.problem.grid.substeps
+        if s == 1:
+            return 0
+        diagonal, upper = self.hessian(b, q, 0.0)
+        diagonal[::s], upper[::s], upper[s - 1 :: s] = np.eye(q.shape[1])*np.abs(diagonal).max(), 0.0, 0.0
+        return int(self.factorise(diagonal, upper)[0])
 
     # ------------------------------------------------------------------ ways to a stationary point
     def newton(
@@ -255,26 +286,31 @@ class TwoPoint:
                 for direction in directions:
                     with np.errstate(over="ignore", invalid="ignore"):
                         found = self.newton(b, q + amplitude*scale*wave*direction, beta)
-                    if found is not None and not _at_nyquist(found):
+                    if found is not None and not _at_nyquist(found, self.pace):
                         return found
         return None
 
-    def free(self, b: int, newton_failed: bool) -> Solution:
+    def free(self, b: int, newton_failed: bool, guess: ndarray | None = None) -> Solution:
         """The stationary path of a sample, by whichever way finds one."""
-        guess = self.guesses()[b]
+        guess = self.guesses()[b] if guess is None else guess
         rejected = ""
-        for way in (self.newton, self.descent, self.continuation, self.bent)[newton_failed:]:
+        # where sub-steps go back the action has no minimum
+        ways: list[Callable[..., ndarray | None]] = [self.newton, self.descent, self.continuation, self.bent]
+        if not (self.pace > 0).all():
+            ways.remove(self.descent)
+        for way in ways[newton_failed:]:
             found = way(b, guess.copy(), 0.0)
             if found is None:
                 continue
-            if _at_nyquist(found):
+            if _at_nyquist(found, self.pace):
                 rejected = " (a path that jumps from node to node, an artefact of the grid, was found and rejected)"
                 continue
             return self.solution(b, found, 0.0)
         left = self.state(b, guess, 0.0).size
+        names = "Newton, descent on the action, continuation" if len(ways) == 4 else "Newton, continuation"
         message = (
-            f"no stationary path found for sample {b}{rejected}: Newton, descent on the action, continuation and bent "
-            f"guesses all failed from a guess with residual {left:.1e}; try guess=, a shorter duration or more steps"
+            f"no stationary path found for sample {b}{rejected}: {names} and bent guesses "
+            f"all failed from a guess with residual {left:.1e}; try guess=, a shorter duration or more steps"
         )
         return Solution(guess, np.full_like(guess, np.nan), left, -1, message)
 
@@ -352,7 +388,7 @@ def _typed(beta: complex, q: ndarray) -> complex | float:
     return complex(beta) if np.iscomplexobj(q) else float(np.real(beta))
 
 
-def _at_nyquist(q: ndarray) -> bool:
-    """Whether a path alternates from node to node: the second differences are twice the first."""
-    first, second = np.diff(q, axis=0), np.diff(q, 2, axis=0)
-    return len(q) > 4 and float((second**2).sum()) > 3.2*float((first**2).sum())
+def _at_nyquist(q: ndarray, pace: ndarray) -> bool:
+    """Whether a path alternates from node to node: velocities change by twice their size."""
+    velocity = np.diff(q, axis=0)*pace[:, None]
+    return len(q) > 4 and float((np.diff(velocity, axis=0)**2).sum()) > 3.2*float((velocity**2).sum())

@@ -36,7 +36,7 @@ def check_span(problem: Problem) -> None:
         If |gamma t| is beyond 300 at an end of the grid; the message says which times are within.
     """
     grid, rate = problem.grid, float(np.abs(rates(problem)).max())
-    latest = max(abs(grid.start), abs(grid.start + grid.duration))
+    latest = max(abs(grid.start), abs(grid.start + grid.coarse.duration))
     if rate*latest > LARGEST:
         raise ValueError(
             f"grid must keep |damping*t| below {LARGEST:.0f}, since the action is weighted by e^(damping*t): with a "
@@ -47,12 +47,12 @@ def check_span(problem: Problem) -> None:
 
 def warn_of_retracing(problem: Problem) -> None:
     """An echo goes back on a device with gain, which multiplies rounding errors by up to e^{gamma T}."""
-    exponent = float(rates(problem).max())*problem.grid.duration
+    exponent = float(rates(problem).max())*problem.grid.coarse.duration
     if exponent > RETRACED:
         warnings.warn(
             f"the echo of a damped path runs with gain, which multiplies rounding errors by up to "
             f"e^(damping*duration) = {np.exp(exponent):.0e}; Adjoint reads the stored path instead, and a duration "
-            f"below {RETRACED*problem.grid.duration/exponent:.4g} keeps ten digits",
+            f"below {RETRACED*problem.grid.coarse.duration/exponent:.4g} keeps ten digits",
             AccuracyWarning,
             stacklevel=6,
         )

@@ -36,6 +36,11 @@ class Cost:
         Weights: the trapezoidal rule (step, half of it at both ends), or 1 at the last node alone.
     weights : array_like, shape (N+1,), optional
         Replaces them.
+    quadrature : "nodes" or "method"
+        Where a path cost is sampled. At the nodes J is of second order in the step, whatever the order of the
+        method. With "method" J is the quadrature of the method itself and has its order: Gauss samples at its
+        stages, with weights h b_i; Verlet at the nodes, those of its sub-steps included where ``order`` is 4, 6 or 8;
+        midpoint refuses. Between nodes targets must be callables of the time, or constant.
     """
 
     def __init__(
@@ -48,7 +53,13 @@ class Cost:
         parameters: Mapping[Any, Any] | None = None,
         when: str = "path",
         weights: Any = None,
+        quadrature: str = "nodes",
     ) -> None:
+        if quadrature not in ("nodes", "method"):
+            raise invalid("quadrature", "'nodes' or 'method'", repr(quadrature))
+        if quadrature == "method" and (when == "end" or weights is not None):
+            came = "'method' and " + ("when='end'" if when == "end" else "weights")
+            raise invalid("quadrature", "'nodes' for a cost at the end or with weights of its own", came)
         if when not in ("path", "end"):
             raise invalid("when", "'path' or 'end'", repr(when))
         if (on is None) != (at is None):
@@ -65,6 +76,7 @@ class Cost:
         self.at = at
         self.parameters = {symbol: _default(symbol, value) for symbol, value in parameters.items()}
         self.when = when
+        self.quadrature = quadrature
         self.weights = None
         if weights is not None:
             self.weights = np.array(weights, float)
