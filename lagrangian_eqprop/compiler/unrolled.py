@@ -77,9 +77,10 @@ class Unrolled:
     graph: Graph = field(default_factory=Graph)
     lagrangian: Node = 0
     costs: list[Node] = field(default_factory=list)
+    stage_cost: Node = 0  # of the costs that a method samples at its stages
 
     def __post_init__(self) -> None:
-        self.lagrangian = self.graph.zero
+        self.lagrangian = self.stage_cost = self.graph.zero
         self.hoisting = Hoisting(self.graph)
         lengths = [int(np.prod(shape)) for shape in self.shapes]
         self.offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(int)
@@ -90,6 +91,12 @@ class Unrolled:
         """Write out the terms of the system and of its costs."""
         self.lagrangian = self.graph.sum([(node, 1) for term in terms for node in self._written_out(term)])
         self.costs = [self.graph.sum([(node, 1) for node in self._written_out(term)]) for term in costs]
+
+    def sample_at_stages(self, chosen: Sequence[bool]) -> None:
+        """Take these costs from the nodes to the stages, where they are one function."""
+        parts = [(node, 1) for node, staged in zip(self.costs, chosen, strict=True) if staged]
+        self.stage_cost = self.graph.sum(parts)
+        self.costs = [self.graph.zero if staged else n for n, staged in zip(self.costs, chosen, strict=True)]
 
     def _written_out(self, term: LocalTerm) -> list[Node]:
         rows, places = term.places.rows_of_coordinates(), term.places.places()

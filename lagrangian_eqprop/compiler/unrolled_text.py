@@ -14,7 +14,7 @@ from .unrolled import State, Straight, Unrolled
 from .writer import Writer
 
 _TEXT = {"m": "p", "dm": "dp", "p": "theta_"}  # what momenta and parameters are called in the text
-_SINGLE = ("t", "h", "lost", "total", "excess")
+_SINGLE = ("t", "h", "lost", "total", "excess", "weight")
 HEADER = '''"""{title}"""
 
 from __future__ import annotations
@@ -236,7 +236,7 @@ def _costs(system: Unrolled, sums: Sums, functions: Sequence[Straight], name: st
     lines = list[str]()
     for n, function in enumerate(functions):
         inner = _function(system, sums, function).splitlines()[2:-1]
-        if "= z" in inner[0]:
+        if inner and "= z" in inner[0]:
             lines += [] if lines else [inner[0].strip()]
             inner = inner[1:]
         lines += [f"if s[{CLOCK} + {n}*table[{LABELS}] + j] != 0.0:", *inner] if inner else []

@@ -35,7 +35,7 @@ def exact_gauss(
                 found.back(stretch, b)
         if progress is not None:
             progress.update(stretch.count)
-    losses = run.losses[:, 0].copy()
+    losses = run.loss()
     failures.step[failures.good & ~np.isfinite(losses)] = problem.grid.steps
     warn_if_rough(run.roughness(), failures.good, problem, stages, 6)
     if len(stretches) > 1:

@@ -10,6 +10,9 @@ and its discrete Euler-Lagrange equations are those of Gauss collocation,
     Q = q + h A V,   P = p + h A F,   P = L_v(Q, V),   F = L_q(Q, V)
     q' = q + h b V,  p' = p + h b F
 
+A cost c with ``quadrature="method"`` has the same quadrature, sum of h b_i c(Q_i, t + c_i h); it is of order 2s as the
+path is, and nudges F by -beta c_q.
+
 Order 2s, symplectic and symmetric for any regular L. The stage velocities V start from the polynomial of the step
 before; a sweep takes Q and F from them and moves V by L_vv^-1 (P - L_v(Q, V)). What a sweep changes shrinks by a
 factor of order h, and its square for a potential of q alone.
@@ -37,8 +40,10 @@ from ..compiler.kernel import entry, kernel
 from ..compiler.unrolled import Straight, Unrolled
 from ..symbols.graph import Graph, Node
 from .gauss_stages import (
+    STAGED,
     STAGES,
     added,
+    density,
     force,
     joined,
     lagrangian,
@@ -77,6 +82,7 @@ def functions(system: Unrolled) -> list[Straight]:
         Straight("force", state("q", "v"), system.slopes(system.lagrangian, "q")),
         Straight("sweep", state("q", "v", "m"), [*speed, largest(graph, change), largest(graph, speed)]),
         Straight("lagrangian", state("q", "v"), [system.lagrangian]),
+        Straight("density", state("q"), [system.stage_cost]),
     ]
 
 
@@ -103,12 +109,12 @@ def gauss_forward(
     """``count`` steps of one sample; stops at the first step whose sweeps do not converge.
 
     Nodes are kept by their slots, stages Q and V in ``path`` unless it is empty. The rows of ``extremes`` keep the
-    largest V and the action, in lanes; ``report`` gets the step that failed or -1, what its last sweep changed, the
-    number of sweeps, and the largest last Legendre mode of V.
+    largest V, the action and the loss at stages, in lanes; ``report`` gets the step that failed or -1, what its last
+    sweep changed, the number of sweeps, and the largest last Legendre mode of V.
     """
     coefficients(theta, table, 0, s[1], c, 0)
     q, p, v = positions(z, 0), momenta(z, 0), positions(guess, 0)
-    rough, fast, action = (report[3],), number(extremes, 0), number(extremes, 1)
+    rough, fast, action, lost = (report[3],), number(extremes, 0), number(extremes, 1), number(extremes, 2)
     size, sweeps = len(q), 0
     report[0] = -1.0
     x = reached(a, 0, q + v)
@@ -150,6 +156,8 @@ def gauss_forward(
             store_row(path, 2*size*j + size, v)
         if acts:
             action = added(a, 3*STAGES + 1, action + lagrangian(c, 0, s, table, 0, j, t[0], x + v))
+        if STAGED:
+            lost = added(a, 3*STAGES + 1, lost + density(c, 0, s, table, 0, j, t[0], reached(a, 0, q + v)))
         x = reached(a, 2*STAGES, q + v)  # where the next step begins to look, without waiting for its q
         q = summed(a, 3*STAGES + 1, q + v)
         p = summed(a, 3*STAGES + 1, p + f)
@@ -166,5 +174,6 @@ def gauss_forward(
     store_row(guess, 0, v)
     store_number(extremes, 0, fast)
     store_number(extremes, 1, action)
+    store_number(extremes, 2, lost)
     report[2] += sweeps
     report[3] = rough[0]

@@ -9,7 +9,7 @@ B_ij = b_j - A_ij,
     g += -h sum_i b_i d_theta(L_q dQ_i + L_v dV_i)
 
 solved by the sweeps of ``methods.gauss``, with the same rate of convergence. A cost at a node adds w c_q to dp and
-w d_theta c to g.
+w d_theta c to g; one that is sampled at the stages takes c_q from dF and adds h b_i d_theta c to g.
 
 Source: as ``methods.gauss``; the echo as in ``eqprop.echo``.
 """
@@ -26,7 +26,7 @@ from ..compiler.derivatives import directional
 from ..compiler.kernel import entry
 from ..compiler.unrolled import Straight, Unrolled
 from .gauss import largest, settled
-from .gauss_stages import STAGES, State, force, moments, reached, summed, swept, weighed
+from .gauss_stages import STAGED, STAGES, State, force, moments, reached, summed, swept, weighed, weights
 from .midpoint_unrolled import solve
 
 
@@ -42,14 +42,17 @@ def functions(system: Unrolled) -> list[Straight]:
     change = [graph.sum([(u, 1), (old, -1)]) for u, old in zip(speed, e, strict=True)]
     pulled = [
         graph.sum([(directional(graph, system.slopes(slope, "q"), dq), 1),
-                   (directional(graph, system.slopes(slope, "v"), e), 1)])
-        for slope in Lq
+                   (directional(graph, system.slopes(slope, "v"), e), 1), (kick, -1)])
+        for slope, kick in zip(Lq, system.slopes(system.stage_cost, "q"), strict=True)
     ]  # fmt: skip
+    weight = graph.symbol("weight")
+    charged = [(k, graph.times(weight, part)) for k, part in system.parameter_slopes(system.stage_cost)]
     owed = system.parameter_slopes(directional(graph, [*Lq, *Lv], [*dq, *e]))
     return [
         Straight("pull", state("q", "v", "dq", "e"), pulled),
         Straight("turn", state("q", "v", "dq", "e", "dm"), [*speed, largest(graph, change), largest(graph, speed)]),
         Straight("owe", state("q", "v", "dq", "e"), [graph.zero], owed, True),
+        Straight("charge", (*state("q"), ("weight", 0)), [graph.zero], charged, True),
     ]
 
 
@@ -58,7 +61,8 @@ def owe(*arguments: Any) -> State:
     raise RuntimeError("defined in the generated module")
 
 
-pull = force  # of (Q, V, dQ, dV): dF
+charge = owe  # of (Q, w): add w d_theta c of the costs at stages
+pull = force  # of (Q, V, dQ, dV): dF, less c_q of the costs at stages
 turn = force  # of (Q, V, dQ, dV, dP): dV, its largest change and its largest entry
 
 
@@ -99,6 +103,8 @@ def gauss_echo(
             break
         y = weighed(a, ends, reached(a, back, dq + u))
         owe(c, 0, s, table, 0, j, t, sums, 0, x + v + y + weighed(a, ends, u))
+        if STAGED:
+            charge(c, 0, s, table, 0, j, t, sums, 0, x + weights(a, 3*STAGES + 1))
         store_row(w, 0, summed(a, ends, dq + u))
         store_row(w, size, summed(a, ends, dp + f))
     store_row(guess, 0, u)

@@ -12,12 +12,16 @@ from typing import Any
 from numpy import ndarray
 
 STAGES = 0
+STAGED = False  # whether costs are sampled at the stages
 
 State = tuple[Any, ...]
 
 
-def stage_text(size: int, stages: int) -> str:
-    """The functions that join stages; ``mixed`` multiplies a matrix, given by its columns, with lanes."""
+def stage_text(size: int, stages: int, staged: bool) -> str:
+    """The functions that join stages; ``mixed`` multiplies a matrix, given by its columns, with lanes.
+
+    ``staged`` says whether costs are sampled at the stages.
+    """
 
     def names(prefix: str) -> str:
         return "".join(f"{prefix}{i}, " for i in range(size))
@@ -31,6 +35,7 @@ def stage_text(size: int, stages: int) -> str:
         most = f"larger({most}, magnitude(total(a[row]*x{i})))"
     return f'''
 STAGES = {stages}
+STAGED = {staged}
 
 
 @straight
@@ -81,6 +86,11 @@ def moments(a, row, t):
 
 
 @straight
+def weights(a, row):
+    return (a[row],)
+
+
+@straight
 def added(a, row, z):
     x, y, = z
     return (x + a[row]*y,)
@@ -99,6 +109,7 @@ def joined(a: ndarray, row: int, z: State) -> State:
 
 sweep = force  # of (Q, V, P): V after the sweep, the largest change of a coordinate and the largest velocity
 lagrangian = force  # of (Q, V): L
+density = force  # of Q: the sum of the costs that are sampled at the stages
 reached = joined  # of (x, y): x plus the product with y
 summed = joined  # of (x, y): x plus the sums of the stages y with the weights in a row
 roughest = joined  # of (x, y): the largest of x and the magnitudes of the weighted sums of the stages y
@@ -112,6 +123,11 @@ def swept(z: State) -> State:
 
 
 larger_of = swept  # the larger of two
+
+
+def weights(a: ndarray, row: int) -> State:
+    """One row of ``a``."""
+    raise RuntimeError("defined in the generated module")
 
 
 def moments(a: ndarray, row: int, t: float) -> State:

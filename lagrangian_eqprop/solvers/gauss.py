@@ -61,7 +61,8 @@ def module_of(problem: Problem, stages: int) -> ModuleType:
     """The generated module of a system and a number of stages; with costs also for the response."""
     known: dict = problem.system.__dict__.setdefault("_gauss", {})
     shapes = tuple(value.shape for value in problem.bound.parameters.values())
-    key = (stages, shapes, problem.bound.digest)
+    staged = problem.sampled_inside
+    key = (stages, shapes, problem.bound.digest, staged)
     if key not in known:
         system, bound = problem.system, problem.bound
         if not unrollable((*system.terms, *bound.terms), system.size):
@@ -72,25 +73,28 @@ def module_of(problem: Problem, stages: int) -> ModuleType:
         parts = (gauss, gauss_response) if problem.costs else (gauss,)
 
         def write() -> str:
-            # an input in lanes is one whose stages lie side by side
-            flags = Flags(inputs=(True,)*len(system.inputs), targets=(False,)*len(bound.targets))
+            # an input or a target in lanes is one whose stages lie side by side
+            targets = tuple(staged[number] for _, number in bound.targets)
+            flags = Flags(inputs=(True,)*len(system.inputs), targets=targets)
             layout = Layout(len(shapes), len(system.inputs), len(bound.targets), len(system.terms))
             unrolled = Unrolled(system.size, shapes, flags, layout)
             unrolled.add(system.terms, bound.terms)
+            unrolled.sample_at_stages(staged)
             title = f"gauss: {system.size} coordinates, {stages} stages. Generated; do not edit."
             functions = [function for part in parts for function in part.functions(unrolled)]
             kernels = [kernel for part in parts for kernel in kernels_of(part)]
             text = module_text(unrolled, functions, kernels, title, width_of(stages))
-            return text + "\n" + stage_text(system.size, stages)
+            return text + "\n" + stage_text(system.size, stages, any(staged))
 
         places = tables_digest([*system.terms, *bound.terms])
-        name = cache.name_of("gauss", system.digest, bound.digest, places, f"{shapes} {stages} {len(bound.targets)}")
+        numbers = f"{shapes} {stages} {len(bound.targets)} {staged}"
+        name = cache.name_of("gauss", system.digest, bound.digest, places, numbers)
         known[key] = cache.fetch(name, write)[0]
     return known[key]
 
 
 def at_stages(signal: Signal, labels: ndarray, stages: int) -> ndarray:
-    """An input at the stages of the steps after ``labels``: (batch, stages or 1, steps or 1, places)."""
+    """An input or target at the stages of the steps after ``labels``: (batch, stages or 1, steps or 1, places)."""
     if signal.function is None:
         if signal.array.shape[1] == 1:
             return signal.array[:, None]
@@ -115,18 +119,22 @@ class Stretch:
         clock = np.array([problem.grid.start + first*problem.grid.step, problem.grid.step])
         parts = [clock, weights.ravel()]
         self.inputs = np.zeros((inputs, 5), np.int64)  # offset, strides of sample, stage, step and place
+        self.targets = np.zeros((targets, 5), np.int64)
         offset = CLOCK + weights.size
-        for row, signal in zip(self.inputs, problem.inputs.signals, strict=True):
-            values = at_stages(signal, labels, stages)
+        sampled = [at_stages(signal, labels, stages) for signal in problem.inputs.signals]
+        for signal in problem.targets.signals:
+            inside = signal.inside  # a target of a cost at the stages
+            sampled.append(
+                at_stages(signal, labels, stages) if inside else signal.labelled(first, count + 1, "nodes")[:, None]
+            )
+        for row, values in zip((*self.inputs, *self.targets), sampled, strict=True):
             if values.shape[1] > 1:
                 values = values[:, np.minimum(np.arange(width), stages - 1)]
             strides = np.cumprod((1, *values.shape[:0:-1]))[::-1]
             row[:] = offset, *np.where(np.array(values.shape) > 1, strides, 0)
             parts.append(values.ravel())
             offset += values.size
-        flat, self.targets = problem.targets.block(first, count + 1)
-        self.targets = self.targets + np.array([offset, 0, 0, 0])
-        self.signals = np.concatenate([*parts, flat])
+        self.signals = np.concatenate(parts)
 
     def table(self, sample: int) -> ndarray:
         """The layouts as one sample sees them."""
@@ -139,9 +147,9 @@ class Stretch:
         for k, (offset, batch, stage, step, place) in enumerate(self.inputs):
             row = layout.of("u", k)
             table[row : row + 4] = offset + sample*batch, stage, step, place
-        for k, (offset, batch, step, place) in enumerate(self.targets):
+        for k, (offset, batch, stage, step, place) in enumerate(self.targets):
             row = layout.of("y", k)
-            table[row : row + 4] = offset + sample*batch, 0, step, place
+            table[row : row + 4] = offset + sample*batch, stage, step, place
         return table
 
 
@@ -164,7 +172,7 @@ class Run:
         """Back to the start."""
         self.z = np.ascontiguousarray(np.concatenate([self.start.q, self.start.p], 1))
         self.guess = np.repeat(self.start.v[:, :, None], self.width, 2)
-        self.extremes, self.reports = np.zeros((self.samples, 2, self.width)), np.zeros((self.samples, 4))
+        self.extremes, self.reports = np.zeros((self.samples, 3, self.width)), np.zeros((self.samples, 4))
         self.losses = np.zeros((self.samples, 1))
 
     def stretches(self) -> Iterator[Stretch]:
@@ -215,6 +223,10 @@ class Run:
         """The last Legendre mode of V over the largest V, (samples,)."""
         fastest = self.extremes[:, 0].max(1)
         return np.divide(self.reports[:, 3], fastest, out=np.zeros(self.samples), where=fastest > 0)
+
+    def loss(self) -> ndarray:
+        """J so far, at nodes and at stages, (samples,)."""
+        return self.losses[:, 0] + self.extremes[:, 2, : self.stages].sum(1)
 
     def actions(self) -> ndarray:
         """The sum of h b_i L over all steps, (samples,)."""
