@@ -443,7 +443,7 @@ def test_check_and_fit_know_the_order():
     first = HENON.gradient(START, grid, COST, **options)
     assert_close(history.loss[0], first.loss, 1e-14)
     assert history.loss[2] < history.loss[0]
-    assert "env.table[3]" in HENON.source(order=4, compiled=False)
+    assert "env.table[4]" in HENON.source(order=4, compiled=False)
 
 
 def test_order_two_is_the_method_itself():

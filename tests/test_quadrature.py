@@ -227,6 +227,9 @@ def test_refusals():
     for system, options in ((PENDULA, {}), (PENDULA, {"order": 4}), (SPRINGS, {"method": "midpoint"})):
         with pytest.raises(ValueError, match="quadrature of the cost must be 'nodes' with method '.*midpoint'"):
             system.gradient(START, grid, costs("method"), targets=targets, inputs={u: drive}, **options)
+    with pytest.raises(ValueError, match="quadrature of the cost must be 'nodes' with method 'gauss' between two ends"):
+        SPRINGS.gradient(lep.Ends([0.3, -0.2], [0.1, 0.35]), grid, costs("method"), targets=targets, inputs={u: drive},
+                         method="gauss")  # fmt: skip
     for options in ({"method": "gauss"}, {"method": "verlet", "order": 4}):
         with pytest.raises(ValueError, match=r"targets\[y\] must be a callable of the times or constant in time"):
             SPRINGS.gradient(START, grid, costs("method"), targets={y: aim(grid.t)}, inputs={u: drive}, **options)

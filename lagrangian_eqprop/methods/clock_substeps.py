@@ -9,13 +9,13 @@ from ..compiler.kernel import kernel
 @kernel
 def node_time(env: Environment, j: int) -> float:
     """t_j."""
-    return env.signals[env.table[3] + j]
+    return env.signals[env.table[4] + j]
 
 
 @kernel
 def step_of(env: Environment, j: int) -> float:
     """h_j, from node j to node j + 1; it may be negative."""
-    return env.signals[env.table[3] + env.table[0] + j]
+    return env.signals[env.table[4] + env.table[0] + j]
 
 
 @kernel

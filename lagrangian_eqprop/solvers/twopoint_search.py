@@ -65,6 +65,8 @@ class TwoPoint:
 
     def __init__(self, problem: Problem, boundary: Ends) -> None:
         self.problem, self.boundary = problem, boundary
+        if problem.stages and any(problem.sampled_inside):
+            raise invalid("quadrature of the cost", "'nodes' with method 'gauss' between two ends", "'method'")
         steps, d = problem.grid.steps, problem.system.size
         nodes = problem.grid.coarse.steps + 1
         if boundary.guess is not None and boundary.guess.shape[-2] != nodes:
