@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from .boundary import Ends, Initial
+from .boundary import Ends, Initial, Periodic
 from .errors import AccuracyWarning, CacheError, ConvergenceError
 from .grid import Grid
 from .symbols.cost import Cost, IntegralCost
@@ -14,7 +14,7 @@ from .system import System
 
 if TYPE_CHECKING:
     from . import demos, plotting, systems
-    from .eqprop.estimators import Adjoint, Centered, Echo, Exact, Holomorphic, OneSided
+    from .eqprop.estimators import Adjoint, Centered, Echo, Exact, Holomorphic, NaiveForward, OneSided
     from .learning.optimisers import SGD, Adam
     from .learning.storage import load, save
 
@@ -25,13 +25,13 @@ _LATER = {
     "Adjoint": "eqprop.estimators", "Centered": "eqprop.estimators", "Exact": "eqprop.estimators",
     "Holomorphic": "eqprop.estimators", "OneSided": "eqprop.estimators", "Adam": "learning.optimisers",
     "SGD": "learning.optimisers", "load": "learning.storage", "save": "learning.storage", "systems": "",
-    "demos": "", "plotting": "", "Echo": "eqprop.estimators",
+    "demos": "", "plotting": "", "Echo": "eqprop.estimators", "NaiveForward": "eqprop.estimators",
 }  # fmt: skip
 
 __all__ = [
     "AccuracyWarning", "Adam", "Adjoint", "AllPairs", "CacheError", "Centered", "ConvergenceError", "Cost", "Echo",
-    "Ends", "Exact", "Grid", "Holomorphic", "Initial", "IntegralCost", "OneSided", "SGD", "System", "Term", "demos",
-    "load", "plotting", "save", "systems",
+    "Ends", "Exact", "Grid", "Holomorphic", "Initial", "IntegralCost", "NaiveForward", "OneSided", "Periodic",
+    "SGD", "System", "Term", "demos", "load", "plotting", "save", "systems",
 ]  # fmt: skip
 
 

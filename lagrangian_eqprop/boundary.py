@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -52,6 +53,80 @@ class Ends:
         return f"Ends({kinds[0]}, {kinds[1]})"
 
 
+class Periodic:
+    """A closed path: q_N = R q_0 and P_N = R^-T P_0, where R is the identity unless ``twist`` says otherwise.
+
+    Parameters
+    ----------
+    guess : array_like, shape (N+1, d) or (B, N+1, d)
+        Where the search begins; which of many closed paths is found depends on it. Its last node is not used.
+    twist : array_like, shape (d, d), or a number, optional
+        R, invertible: -1 for antiperiodic paths, a permutation for choreographies. A closed path goes on as a
+        trajectory, P_N = R^-T P_0, where the Lagrangian is invariant under R.
+    phase : "guess" or mapping of int to float or array_like (B,), optional
+        What decides between the shifts in time of one orbit, where the system does not depend on time by itself.
+        "guess": sum over nodes of (q_k - guess_k) . guess'_k = 0, the shift closest to the guess. {i: value}:
+        coordinate i is value at node 0 (more than one coordinate where there are more symmetries).
+    energy : float or array_like, shape (B,), optional
+        With it the period is unknown: the orbit of this energy is sought, beginning with T = grid.duration. The energy
+        is that of the discrete path, -dS_d/dT, of which p v - L at the nodes differs by the square of the step.
+        ``phase`` is "guess" by default.
+    """
+
+    def __init__(self, guess: Any, twist: Any = None, *, phase: Any = None, energy: Any = None) -> None:
+        self.guess = _state("guess", guess, (2, 3))
+        self.twist = None if twist is None else _matrix(twist, self.guess.shape[-1])
+        self.energy = None if energy is None else _numbers("energy", energy)
+        self.phase: str | dict[int, np.ndarray] | None = phase
+        if phase is None and energy is not None:
+            self.phase = "guess"
+        if isinstance(phase, Mapping):
+            self.phase = {_index(key, self.guess.shape[-1]): _numbers(f"phase[{key}]", phase[key]) for key in phase}
+        if self.phase is not None and self.phase != "guess" and not (self.phase and isinstance(self.phase, dict)):
+            raise invalid("phase", "'guess', a mapping of coordinate numbers to values, or None", repr(phase))
+
+    def batched(self, size: int) -> dict[str, np.ndarray]:
+        """What has a batch axis, as states of ``size`` coordinates by name."""
+        numbers = {"energy": self.energy}
+        if isinstance(self.phase, dict):
+            numbers |= {f"phase[{i}]": value for i, value in self.phase.items()}
+        found = {k: np.repeat(v[:, None], size, 1) for k, v in numbers.items() if v is not None and v.ndim}
+        return {"guess": self.guess[:, 0], **found} if self.guess.ndim == 3 else found
+
+    def __repr__(self) -> str:
+        kind = "" if self.twist is None else ", twisted"
+        return f"Periodic({'period fixed' if self.energy is None else 'energy fixed'}{kind})"
+
+
+def _matrix(twist: Any, size: int) -> np.ndarray:
+    try:
+        R = np.array(twist, float)
+    except (TypeError, ValueError) as error:
+        raise invalid("twist", f"a number or an array of shape ({size}, {size})", repr(twist)) from error
+    R = R*np.eye(size) if R.ndim == 0 else R
+    if R.shape != (size, size):
+        raise invalid("twist", f"a number or an array of shape ({size}, {size})", f"shape {R.shape}")
+    if not np.isfinite(R).all() or np.linalg.cond(R) > 1e12:
+        raise invalid("twist", "invertible", np.array2string(R, threshold=9))
+    return R
+
+
+def _numbers(name: str, value: Any) -> np.ndarray:
+    try:
+        array = np.array(value, float)
+    except (TypeError, ValueError) as error:
+        raise invalid(name, "a number, or one a sample", repr(value)) from error
+    if array.ndim > 1 or not array.size or not np.isfinite(array).all():
+        raise invalid(name, "a finite number, or one a sample", f"shape {array.shape}" if array.ndim > 1 else value)
+    return array
+
+
+def _index(key: Any, size: int) -> int:
+    if isinstance(key, bool) or not isinstance(key, (int, np.integer)) or not 0 <= key < size:
+        raise invalid("phase", f"a mapping whose keys are coordinate numbers from 0 to {size - 1}", repr(key))
+    return int(key)
+
+
 def _state(name: str, value: Any, axes: tuple[int, ...] = (1, 2)) -> np.ndarray:
     try:
         array = np.array(value, float)
@@ -63,6 +138,15 @@ def _state(name: str, value: Any, axes: tuple[int, ...] = (1, 2)) -> np.ndarray:
     if not np.isfinite(array).all():
         raise invalid(name, "finite", "nan or inf")
     return array
+
+
+Boundary = Initial | Ends | Periodic
+
+
+def check_boundary(boundary: Any, *kinds: type) -> None:
+    """Every call takes a boundary condition first."""
+    if not isinstance(boundary, kinds or (Initial, Ends, Periodic)):
+        raise invalid("boundary", "lep.Initial, lep.Ends or lep.Periodic", type(boundary).__name__)
 
 
 def check_width(name: str, array: np.ndarray, size: int) -> None:

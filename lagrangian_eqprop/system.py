@@ -6,7 +6,7 @@ from typing import Any
 
 from .analysis.check import check
 from .analysis.report import built, compile_report
-from .boundary import Ends, Initial
+from .boundary import Boundary
 from .eqprop.functional import gradient
 from .eqprop.trajectories import trajectory
 from .grid import Grid
@@ -34,7 +34,7 @@ class System(Definition):
     """
 
     def trajectory(
-        self, boundary: Initial | Ends, grid: Grid, *, inputs: Any = None, parameters: Any = None, cost: Any = None,
+        self, boundary: Boundary, grid: Grid, *, inputs: Any = None, parameters: Any = None, cost: Any = None,
         targets: Any = None, nudge: float = 0.0, save: Any = "all", method: str | None = None, compiled: bool = True,
         stability: str = "check", on_failure: str = "raise", progress: bool = False, dtype: Any = float,
         threads: int | None = None, stages: int | None = None, order: int | None = None,
@@ -43,7 +43,7 @@ class System(Definition):
 
         Parameters
         ----------
-        boundary : Initial or Ends
+        boundary : Initial, Ends or Periodic
             Which stationary point; two axes make a batch.
         grid : Grid
             The nodes.
@@ -53,9 +53,9 @@ class System(Definition):
             Needed for a nudged trajectory, and where ``parameters`` holds some of the cost's own.
         nudge : float
             beta: the cost is added beta times to the potential energy. For Initial the nudged trajectory shares
-            the free one's last position and momentum; for Ends it is on the free one's branch.
+            the free one's last position and momentum; for Ends and Periodic it is on the free one's branch.
         save : "all", "last" or int
-            Which nodes are kept: all, the last, or every n-th and the last. Ends keep all.
+            Which nodes are kept: all, the last, or every n-th and the last. Ends and Periodic keep all.
         method : "verlet", "midpoint" or "gauss", optional
             By default Verlet where the Lagrangian allows it. "gauss", of order 2*stages, is for free paths of small
             systems from initial data.
@@ -94,7 +94,7 @@ class System(Definition):
         )  # fmt: skip
 
     def gradient(
-        self, boundary: Initial | Ends, grid: Grid, cost: Any, *, targets: Any = None, inputs: Any = None,
+        self, boundary: Boundary, grid: Grid, cost: Any, *, targets: Any = None, inputs: Any = None,
         parameters: Any = None, estimator: Any = None, save: Any = None, method: str | None = None,
         compiled: bool = True, stability: str = "check", on_failure: str = "raise", progress: bool = False,
         retrace: str | None = None, dtype: Any = float, threads: int | None = None, stages: int | None = None,
@@ -129,7 +129,7 @@ class System(Definition):
         Returns
         -------
         Gradient
-            ``loss``, ``losses``, ``result[k]`` for every parameter, ``initial`` or ``ends``.
+            ``loss``, ``losses``, ``result[k]`` for every parameter, ``initial``, ``ends`` or ``periodic``.
 
         Raises
         ------
@@ -143,11 +143,11 @@ class System(Definition):
             stages=stages, input_gradients=input_gradients, order=order,
         )  # fmt: skip
 
-    def fit(self, boundary: Initial | Ends, grid: Grid, cost: Any, **options: Any) -> Any:
+    def fit(self, boundary: Boundary, grid: Grid, cost: Any, **options: Any) -> Any:
         """Train parameters on a data set; see :func:`lagrangian_eqprop.learning.fit.fit` for the arguments."""
         return fit(self, boundary, grid, cost, **options)
 
-    def check(self, boundary: Initial | Ends, grid: Grid, cost: Any, **options: Any) -> Any:
+    def check(self, boundary: Boundary, grid: Grid, cost: Any, **options: Any) -> Any:
         """All gradients of the user's own problem side by side; see :func:`lagrangian_eqprop.analysis.check.check`."""
         return check(self, boundary, grid, cost, **options)
 

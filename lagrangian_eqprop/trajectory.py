@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from .errors import invalid
+
 
 @dataclass(frozen=True)
 class Trajectory:
@@ -29,7 +31,9 @@ class Trajectory:
     morse_index : int or ndarray of int, optional
         Two-point problems: negative eigenvalues of the Hessian of the discrete action over the free nodes.
     residual : float or ndarray, optional
-        Two-point problems: the largest entry of the discrete Euler-Lagrange equations that was left.
+        Two-point problems and closed paths: the largest entry of the discrete Euler-Lagrange equations that was left.
+    period : float or ndarray, shape (B,), optional
+        Closed paths: T. Where it was sought, ``t`` has a row a sample, (B, N+1).
     """
 
     t: np.ndarray
@@ -40,8 +44,11 @@ class Trajectory:
     message: str
     morse_index: int | np.ndarray | None = None
     residual: float | np.ndarray | None = None
+    period: float | np.ndarray | None = None
     _nodes: Callable[[], tuple[np.ndarray, np.ndarray]] = field(default=lambda: (np.zeros(0), np.zeros(0)), repr=False)
     _action: Callable[[], np.ndarray] = field(default=lambda: np.zeros(0), repr=False)
+
+    _monodromy: Callable[[], np.ndarray] | None = field(default=None, repr=False)
 
     @functools.cached_property
     def _velocity_and_energy(self) -> tuple[np.ndarray, np.ndarray]:
@@ -61,6 +68,26 @@ class Trajectory:
     def action(self) -> np.ndarray:
         """The sum of L_d over all steps, without the nudge; a number, or shape (B,)."""
         return self._action()
+
+    @functools.cached_property
+    def monodromy(self) -> np.ndarray:
+        """Closed paths: M = d(q_N, P_N)/d(q_0, P_0), turned back by the twist, shape (2d, 2d) or (B, 2d, 2d)."""
+        if self._monodromy is None:
+            raise invalid("boundary", "lep.Periodic for Floquet multipliers", "another")
+        return self._monodromy()
+
+    @functools.cached_property
+    def multipliers(self) -> np.ndarray:
+        """Closed paths: Floquet multipliers, the eigenvalues of ``monodromy`` by falling modulus, (2d,) or (B, 2d).
+
+        They come in pairs mu, 1/mu. The path is linearly unstable where one is larger than 1; two are 1 where
+        nothing depends on time.
+        """
+        M = self.monodromy
+        found = np.full(M.shape[:-1], np.nan, complex)
+        good = np.isfinite(M).all((-1, -2))
+        found[good] = np.linalg.eigvals(M[good])
+        return np.take_along_axis(found, np.argsort(-np.abs(found), axis=-1), -1)
 
     def plot(self, **options: object) -> object:
         """Coordinates, energy and phase portrait; see :func:`lagrangian_eqprop.plotting.plot_trajectory`."""

@@ -114,7 +114,8 @@ REFUSALS = {
         lambda: single().trajectory(lep.Ends([0.0], [1.0]), lep.Grid(1, step=0.1), **PLAIN), "steps must be at least 2",
     ),
     "boundary": (
-        lambda: single().trajectory([1.0], GRID, **PLAIN), "boundary must be lep.Initial or lep.Ends; got list",
+        lambda: single().trajectory([1.0], GRID, **PLAIN),
+        "boundary must be lep.Initial, lep.Ends or lep.Periodic; got list",
     ),
     "grid": (lambda: single().trajectory(START, 20, **PLAIN), "grid must be a lep.Grid; got int"),
     "no steps": (lambda: lep.Grid(0, step=0.1), "steps must be a positive integer; got 0"),

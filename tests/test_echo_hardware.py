@@ -182,7 +182,7 @@ def test_the_field_is_named_where_a_parameter_is_one():
 
 
 def test_other_uses_are_refused():
-    with pytest.raises(ValueError, match="estimator must be other than Echo between two ends"):
+    with pytest.raises(ValueError, match="estimator must be other than Echo where there is no free run"):
         DRIVEN.gradient(lep.Ends([0.1], [0.2]), GRID, COST, estimator=lep.Echo(), **OPTIONS)
     with pytest.raises(ValueError, match="estimator must be Exact"):
         DRIVEN.gradient(START, GRID, COST, estimator=lep.Echo(), method="gauss", **OPTIONS)

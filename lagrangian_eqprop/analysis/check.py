@@ -10,14 +10,23 @@ from typing import Any
 
 import numpy as np
 
-from ..boundary import Ends, Initial
+from ..boundary import Boundary, Ends, Initial, check_boundary
 from ..eqprop.estimators import Adjoint, Centered, Estimator, Exact, Holomorphic
 from ..eqprop.gradient import check_analytic, gradient, problem_of
 from ..eqprop.result import Gradient
-from ..errors import AccuracyWarning, ConvergenceError, invalid
+from ..errors import AccuracyWarning, ConvergenceError
 from ..grid import Grid
 from ..symbols.definition import Definition
-from .forward import Entry, Forward, ForwardEnds, central_difference, complex_step, growth
+from .forward import (
+    AnyForward,
+    Entry,
+    Forward,
+    ForwardEnds,
+    ForwardPeriodic,
+    central_difference,
+    complex_step,
+    growth,
+)
 
 _MOST = 48  # entries of one quantity that are compared; more are thinned out evenly
 DIFFERENCES = "finite differences"
@@ -38,9 +47,9 @@ class Check:
     reference : dict of str to ndarray
         The complex-step derivatives of the entries compared.
     growth : float or None
-        G = |dq_N/dq_0|, how the trajectory multiplies small deviations; None between two ends.
+        G = |dq_N/dq_0|, how the trajectory multiplies small deviations; None for other boundaries.
     tolerance : float
-        max(1e-11, 2e-12 G) for initial data, 1e-9 between two ends.
+        max(1e-11, 2e-12 G) for initial data, 1e-9 for other boundaries.
     passed : bool
         Whether Exact, Adjoint and Holomorphic (where the functions are analytic) are within it.
     """
@@ -75,7 +84,7 @@ class Check:
 
 
 def check(
-    system: Definition, boundary: Initial | Ends, grid: Grid, cost: Any, *, targets: Any = None, inputs: Any = None,
+    system: Definition, boundary: Boundary, grid: Grid, cost: Any, *, targets: Any = None, inputs: Any = None,
     parameters: Any = None, method: str | None = None, compiled: bool = True, stability: str = "check",
     estimators: Sequence[Estimator] = (), order: int | None = None,
 ) -> Check:  # fmt: skip
@@ -103,12 +112,13 @@ def check(
         "compiled": compiled,
     }  # fmt: skip
     problem = problem_of(system, grid, cost, options)
+    check_boundary(boundary)
     if isinstance(boundary, Initial):
-        forward: Forward | ForwardEnds = Forward(problem, boundary)
+        forward: AnyForward = Forward(problem, boundary)
     elif isinstance(boundary, Ends):
         forward = ForwardEnds(problem, boundary)
     else:
-        raise invalid("boundary", "lep.Initial or lep.Ends", type(boundary).__name__)
+        forward = ForwardPeriodic(problem, boundary)
     notes: list[str] = []
     g = growth(forward) if isinstance(forward, Forward) else None
     if g is not None and g > 1e6:
@@ -132,7 +142,7 @@ def check(
     while "Centered" not in results and beta > 1e-12:
         try:
             results["Centered"] = estimate(Centered(beta))
-        except ConvergenceError:  # between two ends a nudge may leave the branch
+        except ConvergenceError:  # a nudge may leave the branch
             beta *= 0.1
     entries = _entries(problem, forward, notes)
     reference = {
@@ -158,7 +168,7 @@ def _small_nudge(g: float | None) -> float:
     return float((1e-16/max(g or 1.0, 1.0)**2)**(1/3)*10)
 
 
-def _entries(problem: Any, forward: Forward | ForwardEnds, notes: list[str]) -> dict[str, list[Entry]]:
+def _entries(problem: Any, forward: AnyForward, notes: list[str]) -> dict[str, list[Entry]]:
     """The numbers to compare, by quantity; theta's are numbered within theta."""
     found = {}
     for (symbol, value), row in zip(problem.values.items(), problem.theta_layout, strict=True):
@@ -178,6 +188,8 @@ def _read(problem: Any, result: Gradient, entry: Entry) -> float:
         return float(getattr(result.initial, entry.quantity[8:]).flat[entry.index])
     if entry.quantity.startswith("ends."):
         return float(getattr(result.ends, entry.quantity[5:]).flat[entry.index])
+    if entry.quantity.startswith("periodic."):
+        return float(np.asarray(getattr(result.periodic, entry.quantity[9:])).flat[entry.index])
     symbol = next(s for s in problem.values if s.name == entry.quantity)
     offset = problem.theta_layout[list(problem.values).index(symbol), 0]
     return float(result.parameters[symbol].flat[entry.index - offset])

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 from numpy import ndarray
 
-from ..boundary import Ends, Initial
+from ..boundary import Ends, Initial, Periodic
 from ..errors import ConvergenceError
 from ..solvers.initial import integrate
+from ..solvers.periodic import Cycle, State
 from ..solvers.problem import Problem
 from ..solvers.start import Start
 from ..solvers.twopoint import TwoPoint, solve
@@ -136,14 +137,59 @@ class ForwardEnds:
         return {"ends.start": "start", "ends.stop": "stop"}.get(entry.quantity, "theta")
 
 
-def complex_step(forward: Forward | ForwardEnds, entry: Entry) -> float:
+class ForwardPeriodic:
+    """J of a closed path as a function of theta, of the twist, and of the energy, on the branch of the free path."""
+
+    def __init__(self, problem: Problem, boundary: Periodic) -> None:
+        self.problem, self.boundary = problem, boundary
+        self.found = []
+        self.cycle = Cycle(problem, boundary)
+        for b in range(self.cycle.samples):
+            orbit = self.cycle.find(b)
+            if orbit.message:
+                raise ConvergenceError(orbit.message)
+            self.found.append(orbit)
+        given = {"energy": boundary.energy, "twist": boundary.twist}
+        self.quantities: dict[str, ndarray] = {f"periodic.{key}": v for key, v in given.items() if v is not None}
+        self.base = {"theta": problem.theta}
+
+    def loss(self, changes: dict[str, ndarray], dtype: Any) -> complex:
+        """J, by Newton from the free path."""
+        theta = changes.get("theta", self.base["theta"]).astype(dtype)
+        moved = Cycle(self.problem, self.boundary, theta)
+        moved.twist = changes.get("twist", moved.twist)
+        moved.energies = np.atleast_1d(changes.get("energy", moved.energies))
+        total: complex = 0.0
+        for b, free in enumerate(self.found):
+            s = free.state
+            state: State | None = State(s.x.astype(dtype), dtype(s.h), s.mu.astype(dtype))
+            for _ in range(2):  # the imaginary part is right one iteration after the real one
+                if state is not None:
+                    state = moved.newton(b, state, 0.0 if dtype is float else 0j, search=False)
+            if state is None:
+                raise ConvergenceError("the reference for closed paths did not converge")
+            total += complex(self.problem.run("orbit_cost", moved.clock(state.h), b, moved.lift(state.x)))
+        return total/len(self.found)
+
+    def value(self, entry: Entry) -> ndarray:
+        return self.quantities.get(entry.quantity, self.base["theta"])
+
+    @staticmethod
+    def key(entry: Entry) -> str:
+        return entry.quantity[9:] if entry.quantity.startswith("periodic.") else "theta"
+
+
+AnyForward = Forward | ForwardEnds | ForwardPeriodic
+
+
+def complex_step(forward: AnyForward, entry: Entry) -> float:
     """dJ/d(entry) by an imaginary step."""
     value = forward.value(entry).astype(complex)
     value.flat[entry.index] += 1j*IMAGINARY
     return forward.loss({forward.key(entry): value}, complex).imag/IMAGINARY
 
 
-def central_difference(forward: Forward | ForwardEnds, entry: Entry) -> float:
+def central_difference(forward: AnyForward, entry: Entry) -> float:
     """dJ/d(entry) by a central difference of the loss; a smaller one where the path does not exist so far away."""
     value = np.array(forward.value(entry), float)
     step = 6e-6*max(abs(value.flat[entry.index]), 1e-2)

@@ -203,7 +203,32 @@ class Adjoint:
     """The classical discrete adjoint, by code of its own, to compare with."""
 
 
-Estimator = OneSided | Centered | Echo | Holomorphic | Exact | Adjoint
+@dataclass(frozen=True)
+class NaiveForward:
+    """For study, not for training: the contrast of paths nudged forward from the same initial data. It is *biased*.
+
+    The nudged path shares the beginning of the free one, not its end, where a boundary term B_N survives that no
+    small ``beta`` removes; for a terminal cost the estimate is identically zero. ``result.residual`` holds B_N, for
+    every parameter, from a tangent pass each: estimate + residual is the gradient, up to O(beta^2). The rule says
+    nothing of initial data, so that ``result.initial`` is None. For :class:`~lagrangian_eqprop.Initial` alone.
+
+    Parameters
+    ----------
+    beta : float
+        Strength of the nudge; the contrast is centered.
+
+    References
+    ----------
+    Pourcel et al. (2025, arXiv:2506.06248), on the causal initial-value problem.
+    """
+
+    beta: float = 1e-4
+
+    def __post_init__(self) -> None:
+        _beta(self.beta)
+
+
+Estimator = OneSided | Centered | Echo | Holomorphic | Exact | Adjoint | NaiveForward
 
 
 def contrast(estimator: Estimator) -> tuple[np.ndarray, np.ndarray]:

@@ -25,7 +25,7 @@ import sympy as sp
 from numpy import ndarray
 from sympy.physics.mechanics import dynamicsymbols
 
-from ..boundary import Ends, Initial
+from ..boundary import Boundary, Periodic
 from ..compiler.derivatives import gradient as derivatives
 from ..errors import invalid
 from ..grid import Grid
@@ -44,7 +44,7 @@ _x, _s = dynamicsymbols("x"), sp.Dummy("s")
 
 
 def gradient(
-    system: Definition, boundary: Initial | Ends, grid: Grid, cost: Any, *, targets: Any = None, inputs: Any = None,
+    system: Definition, boundary: Boundary, grid: Grid, cost: Any, *, targets: Any = None, inputs: Any = None,
     parameters: Any = None, method: str | None = None, order: int | None = None, compiled: bool = True, **options: Any,
 ) -> Gradient:  # fmt: skip
     """See :meth:`lagrangian_eqprop.System.gradient`."""
@@ -126,6 +126,8 @@ def _functional(losses: Losses, boundary: Any, options: dict[str, Any]) -> Gradi
     if problem.method.name not in ("verlet", "midpoint"):
         must = "'verlet' or 'midpoint' for costs of velocities or integrals"
         raise invalid("method", must, repr(problem.method.name))
+    if isinstance(boundary, Periodic):
+        raise invalid("boundary", "lep.Initial or lep.Ends for costs of velocities or integrals", "Periodic")
     stepping = {key: options[key] for key in ("stability", "progress", "on_failure") if key in options}
     own = {key: value for key, value in (losses.given["parameters"] or {}).items()
            if lookup(key, problem.values, "parameters") in system.parameters}  # fmt: skip

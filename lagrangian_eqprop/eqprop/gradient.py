@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 from numpy import ndarray
 
-from ..boundary import Ends, Initial
+from ..boundary import Boundary, Ends, Initial, Periodic, check_boundary
 from ..compiler.kernel import kernels_of
 from ..errors import ConvergenceError, invalid
 from ..grid import Grid
 from ..solvers import initial as stepping
 from ..solvers import newton_band, newton_paths, newton_terms, nudges, record, start, twopoint
+from ..solvers import periodic as closed
 from ..solvers.gauss import check_problem, check_stages
 from ..solvers.nodes import Nodes, fits
 from ..solvers.problem import Problem
@@ -27,17 +28,17 @@ from ..solvers.unrolled import applies
 from ..symbols.cost import Cost
 from ..symbols.definition import Definition
 from ..symbols.graph import NONANALYTIC
-from . import adjoint, echo, ends, inputs, products, replay
+from . import adjoint, echo, ends, inputs, naive, periodic, products, replay
 from . import initial as initial_value
 from .device import quantised
-from .estimators import Adjoint, Centered, Echo, Estimator, Exact, Holomorphic, OneSided
+from .estimators import Adjoint, Centered, Echo, Estimator, Exact, Holomorphic, NaiveForward, OneSided
 from .exact import exact
 from .exact_gauss import exact_gauss
 from .result import Gradient, InitialGradient, InputGradients
 
-_STEPPING = (start, stepping, record, nudges, twopoint, newton_band, newton_terms, newton_paths)
-_ALL = (*_STEPPING, echo, replay, adjoint, initial_value, ends)
-_ESTIMATORS = (OneSided, Centered, Echo, Holomorphic, Exact, Adjoint)
+_STEPPING = (start, stepping, record, nudges, twopoint, closed, newton_band, newton_terms, newton_paths)
+_ALL = (*_STEPPING, echo, replay, adjoint, initial_value, naive, ends, periodic)
+_ESTIMATORS = (OneSided, Centered, Echo, Holomorphic, Exact, Adjoint, NaiveForward)
 
 
 def cost_list(cost: Cost | Sequence[Cost] | None) -> tuple[Cost, ...]:
@@ -75,7 +76,7 @@ def problem_of(
 
 
 def gradient(
-    system: Definition, boundary: Initial | Ends, grid: Grid, cost: Any, *, estimator: Estimator | None = None,
+    system: Definition, boundary: Boundary, grid: Grid, cost: Any, *, estimator: Estimator | None = None,
     save: Any = None, on_failure: str = "raise", stability: str = "check", progress: bool = False,
     retrace: str | None = None, dtype: Any = float, threads: int | None = None, stages: int | None = None,
     input_gradients: bool = False, **options: Any,
@@ -91,21 +92,24 @@ def gradient(
     check_choices(retrace, dtype, threads)
     problem = problem_of(system, grid, cost, options, stages)
     if isinstance(estimator, Echo):
-        if isinstance(boundary, Ends):
-            must = "other than Echo between two ends: an echo begins where a free run ended"
+        if not isinstance(boundary, Initial):
+            must = "other than Echo where there is no free run: an echo begins where that ended"
             raise invalid("estimator", must, repr(estimator))
         if estimator.ranges:
             problem = problem_of(system, grid, cost, {**options, "parameters": quantised(problem, estimator)}, stages)
     if isinstance(estimator, Holomorphic):
         check_analytic(problem)
+    if isinstance(estimator, NaiveForward) and not isinstance(boundary, Initial):
+        raise invalid("boundary", "lep.Initial with NaiveForward", type(boundary).__name__)
     if isinstance(boundary, Ends):
         found = ends.gradient(problem, boundary, estimator, save, on_failure)
-    elif isinstance(boundary, Initial):
+    elif isinstance(boundary, Periodic):
+        found = periodic.gradient(problem, boundary, estimator, save, on_failure)
+    else:
+        check_boundary(boundary, Initial)
         found = _initial(
             problem, boundary, estimator, save, on_failure, stability, progress, retrace, dtype, threads
         )  # fmt: skip
-    else:
-        raise invalid("boundary", "lep.Initial or lep.Ends", type(boundary).__name__)
     if input_gradients:
         slopes = inputs.input_gradients(problem, boundary, estimator, np.atleast_1d(found.success))
         return dataclasses.replace(found, inputs=InputGradients(slopes))
@@ -148,7 +152,10 @@ def _looped(
         if not clean:
             free = initial_value.free_run(problem, without(begin, free.failures), store)
         before = free.failures.good.sum()
-        parts = initial_value.estimate(problem, free, estimator, ticks)
+        if isinstance(estimator, NaiveForward):
+            parts = naive.naive(problem, free, estimator.beta, ticks)
+        else:
+            parts = initial_value.estimate(problem, free, estimator, ticks)
         clean = free.failures.good.sum() == before
         if clean:
             break
@@ -223,11 +230,18 @@ def _initial(
     other = boundary.v if boundary.v is not None else boundary.p
     assert other is not None
     shown = losses if batched else losses[0]
+    initial: InitialGradient | None = InitialGradient(
+        fold(gq, boundary.q), fold(gv, other), fold(parts.dp, other)
+    )  # fmt: skip
+    residual: Callable | None = None
+    if parts.ends is not None and free is not None:
+        run, moved, initial = free, parts.ends, None
+        residual = lambda: problem.shaped(naive.missing(problem, run, moved), begin.batch, count)  # noqa: E731
     path, nudged = (None, None) if free is None else _saved(problem, estimator, save, keeper, free)
     return Gradient(
         loss=float(losses[good].mean()), losses=shown, parameters=problem.shaped(total, begin.batch, count),
         success=good if batched else bool(good[0]), message=message, error=parts.error,
-        initial=InitialGradient(fold(gq, boundary.q), fold(gv, other), fold(parts.dp, other)), path=path, nudged=nudged,
+        initial=initial, path=path, nudged=nudged, _residual=residual,
     )  # fmt: skip
 
 

@@ -25,7 +25,7 @@ from ..solvers.initial import integrate
 from ..solvers.problem import Problem
 from ..solvers.start import Start
 from ..solvers.weight import warn_of_retracing
-from .estimators import Adjoint, Echo, Estimator, Exact, Holomorphic, contrast, half_circle
+from .estimators import Adjoint, Centered, Echo, Estimator, Exact, Holomorphic, OneSided, contrast, half_circle
 from .radius import Parts, search_radius
 
 
@@ -89,6 +89,7 @@ def estimate(problem: Problem, free: FreeRun, estimator: Estimator, progress: An
         from .device import echo
 
         return echo(problem, free, estimator, progress)
+    assert isinstance(estimator, (OneSided, Centered))
     warn_of_retracing(problem)
     betas, coefficients = with_free(*contrast(estimator))
     return echo_at(problem, free, betas, coefficients, None, progress, estimator.nudge == "linearised")

@@ -35,9 +35,14 @@ def input_gradients(
         raise invalid("estimator", "Exact, Centered or OneSided for the gradients of inputs", repr(estimator))
     if problem.method.name not in ("verlet", "midpoint"):
         raise invalid("method", "'verlet' or 'midpoint' for the gradients of inputs", repr(problem.method.name))
+    if not isinstance(boundary, (Initial, Ends)):
+        raise invalid("boundary", "lep.Initial or lep.Ends for the gradients of inputs", type(boundary).__name__)
     slopes = Slopes(problem, len(good), inputs=True)
-    paths = _initial_paths if isinstance(boundary, Initial) else _ends_paths
-    for q, dq, factor in paths(problem, boundary, estimator, good):
+    if isinstance(boundary, Initial):
+        paths = _initial_paths(problem, boundary, estimator)
+    else:
+        paths = _ends_paths(problem, boundary, estimator)
+    for q, dq, factor in paths:
         rows = good[:, None, None]
         q = np.where(rows, q, q[good][:1])
         if dq is None:
@@ -54,7 +59,7 @@ def input_gradients(
 Path = tuple[ndarray, ndarray | None, float]
 
 
-def _initial_paths(problem: Problem, boundary: Initial, estimator: Estimator, good: ndarray) -> list[Path]:
+def _initial_paths(problem: Problem, boundary: Initial, estimator: Estimator) -> list[Path]:
     """Nudged paths with their coefficients, or the free path with its response."""
     start = Start(problem, boundary, "ignore")
     free = initial_value.free_run(problem, start, False)
@@ -70,7 +75,7 @@ def _initial_paths(problem: Problem, boundary: Initial, estimator: Estimator, go
     return [(q, None, float(c)) for q, c in zip(whole, coefficients, strict=True) if c]
 
 
-def _ends_paths(problem: Problem, boundary: Ends, estimator: Estimator, good: ndarray) -> list[Path]:
+def _ends_paths(problem: Problem, boundary: Ends, estimator: Estimator) -> list[Path]:
     two, paths = two_point.solve(problem, boundary, "return")
     if isinstance(estimator, Exact):
         return [(paths.q, two_point.response_paths(two, paths), 1.0)]

@@ -32,6 +32,7 @@ class Parts:
     dq: ndarray
     dp: ndarray
     error: float | None = None
+    ends: tuple[ndarray, ndarray] | None = None  # d_beta (q_N, P_N), where the end is left to itself
 
 
 def search_radius(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import sympy as sp
 
+from ..errors import invalid
 from ..symbols.definition import lookup
 from ..trajectory import Trajectory
 
@@ -52,6 +54,28 @@ class InputGradients:
 
 
 @dataclass(frozen=True)
+class PeriodicGradient:
+    """Derivatives of J with respect to what defines a closed path, in the shapes given.
+
+    Attributes
+    ----------
+    period : float or None
+        By T where it is fixed: inputs and targets keep their values at the nodes, drives of the phase t/T.
+    energy : ndarray or None
+        By the energy where the period is unknown.
+    phase : dict of int to ndarray, or None
+        By the values of ``phase={coordinate: value}``.
+    twist : ndarray, shape (d, d), or None
+        By the entries of R, where one was given.
+    """
+
+    period: float | None
+    energy: np.ndarray | None
+    phase: Mapping[int, np.ndarray] | None
+    twist: np.ndarray | None
+
+
+@dataclass(frozen=True)
 class Gradient:
     """The loss and its derivatives.
 
@@ -65,7 +89,7 @@ class Gradient:
         One a sample; nan where it failed.
     parameters : dict of Symbol to ndarray
         All derivatives with respect to parameters.
-    initial, ends : InitialGradient, EndsGradient or None
+    initial, ends, periodic : InitialGradient, EndsGradient, PeriodicGradient or None
         Derivatives with respect to the boundary data.
     inputs : InputGradients or None
         With ``input_gradients``: derivatives with respect to inputs.
@@ -82,10 +106,19 @@ class Gradient:
     message: str
     initial: InitialGradient | None = None
     ends: EndsGradient | None = None
+    periodic: PeriodicGradient | None = None
     inputs: InputGradients | None = None
     error: float | None = None
     path: Trajectory | None = None
     nudged: Trajectory | None = None
+    _residual: Callable[[], Mapping[sp.Symbol, np.ndarray]] | None = field(default=None, repr=False)
+
+    @functools.cached_property
+    def residual(self) -> Mapping[sp.Symbol, np.ndarray]:
+        """NaiveForward: what its estimate lacks, in the shapes of the parameters; a tangent pass a parameter."""
+        if self._residual is None:
+            raise invalid("estimator", "lep.NaiveForward for a residual; no boundary term is left", "another")
+        return self._residual()
 
     def __getitem__(self, key: Any) -> np.ndarray:
         return self.parameters[lookup(key, self.parameters, "the key of a gradient")]

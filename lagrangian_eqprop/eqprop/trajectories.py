@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from ..boundary import Ends, Initial
+from ..boundary import Boundary, Ends, Initial, Periodic, check_boundary
 from ..errors import ConvergenceError, invalid
 from ..grid import Grid
 from ..progress import bar
-from ..solvers import products, swept, twopoint
+from ..solvers import periodic, products, swept, twopoint
 from ..solvers.failures import Failures
 from ..solvers.forward import forward
 from ..solvers.gauss import gauss_trajectory
@@ -27,7 +27,7 @@ from .gradient import check_choices, check_on_failure, cost_list, nudged_initial
 
 
 def trajectory(
-    system: Definition, boundary: Initial | Ends, grid: Grid, *, cost: Any, nudge: float, save: Any, stability: str,
+    system: Definition, boundary: Boundary, grid: Grid, *, cost: Any, nudge: float, save: Any, stability: str,
     on_failure: str, progress: bool, dtype: Any, threads: int | None, stages: int | None, **options: Any,
 ) -> Trajectory:  # fmt: skip
     """See :meth:`lagrangian_eqprop.System.trajectory`."""
@@ -46,8 +46,10 @@ def trajectory(
     if isinstance(boundary, Ends):
         with bar(progress, 1, "paths") as ticks:
             return twopoint.trajectory(problem, boundary, on_failure, float(nudge), ticks)
-    if not isinstance(boundary, Initial):
-        raise invalid("boundary", "lep.Initial or lep.Ends", type(boundary).__name__)
+    if isinstance(boundary, Periodic):
+        with bar(progress, 1, "paths") as ticks:
+            return periodic.trajectory(problem, boundary, on_failure, float(nudge), ticks)
+    check_boundary(boundary, Initial)
     if problem.method.name == "gauss":
         if nudge:
             must = "'verlet' or 'midpoint' for a nudged trajectory from initial data"

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import sympy as sp
 
-from ..boundary import Ends, Initial
+from ..boundary import Boundary, Ends, Initial, Periodic, check_boundary
 from ..eqprop.gradient import cost_list, gradient, problem_of
 from ..eqprop.initial import free_run
 from ..errors import ConvergenceError, invalid
@@ -37,21 +37,22 @@ class Dataset:
     """
 
     def __init__(
-        self, system: Definition, boundary: Initial | Ends, grid: Grid, cost: Any, *, targets: Mapping[Any, Any] | None,
+        self, system: Definition, boundary: Boundary, grid: Grid, cost: Any, *, targets: Mapping[Any, Any] | None,
         inputs: Mapping[Any, Any] | None, parameters: Mapping[Any, Any] | None, **options: Any,
     ) -> None:  # fmt: skip
         if not cost_list(cost):
             raise invalid("cost", "a lep.Cost or a non-empty list of them", repr(cost))
         given = {"targets": targets, "inputs": inputs, "parameters": parameters}
         problem = problem_of(system, grid, cost, {**given, **options})
+        check_boundary(boundary)
         self.boundary = boundary
         if isinstance(boundary, Initial):
-            states = {"q": boundary.q, "v": boundary.v, "p": boundary.p}
+            states: dict[str, Any] = {"q": boundary.q, "v": boundary.v, "p": boundary.p}
         elif isinstance(boundary, Ends):
             guess = None if boundary.guess is None or boundary.guess.ndim == 2 else boundary.guess[:, 0]
             states = {"q_start": boundary.q_start, "q_stop": boundary.q_stop, "guess": guess}
         else:
-            raise invalid("boundary", "lep.Initial or lep.Ends", type(boundary).__name__)
+            states = boundary.batched(system.size)
         self.size = problem.batch_of(states) or 1
         self.values = dict(problem.values)
         self.batched_parameters = [s for s, v in self.values.items() if v.ndim > problem.bound.parameters[s].ndim]
@@ -80,9 +81,12 @@ class Dataset:
             return state[samples] if state is not None and state.ndim > axes and len(state) == self.size else state
 
         b = self.boundary
-        part: Initial | Ends
+        part: Boundary
         if isinstance(b, Initial):
             part = Initial(rows(b.q), v=rows(b.v), p=rows(b.p))
+        elif isinstance(b, Periodic):
+            phase = {i: rows(value, 0) for i, value in b.phase.items()} if isinstance(b.phase, dict) else b.phase
+            part = Periodic(rows(b.guess, 2), b.twist, phase=phase, energy=rows(b.energy, 0))
         else:
             part = Ends(rows(b.q_start), rows(b.q_stop), guess=rows(b.guess, 2))
 
@@ -124,7 +128,7 @@ def mean_loss(
         part = data.take(samples)
         boundary = part.pop("boundary")
         part = {**part, **options, "parameters": data.take_parameters(values, samples)}
-        if isinstance(boundary, Ends):
+        if not isinstance(boundary, Initial):
             total += gradient(system, boundary, grid, cost, **part).loss*samples.size
             continue
         problem = problem_of(system, grid, cost, part)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import sympy as sp
 
-from ..boundary import Ends, Initial
+from ..boundary import Boundary
 from ..eqprop.estimators import Echo, Estimator, Exact
 from ..eqprop.gradient import check_on_failure, gradient
 from ..eqprop.result import Gradient
@@ -25,7 +25,7 @@ from .optimisers import Adam, Optimiser
 
 
 def fit(
-    system: Definition, boundary: Initial | Ends, grid: Grid, cost: Any, *, targets: Mapping[Any, Any] | None = None,
+    system: Definition, boundary: Boundary, grid: Grid, cost: Any, *, targets: Mapping[Any, Any] | None = None,
     inputs: Mapping[Any, Any] | None = None, parameters: Mapping[Any, Any] | None = None, epochs: int = 30,
     batch: int | None = 64, optimiser: Optimiser | None = None, estimator: Estimator | None = None,
     train: Sequence[Any] | None = None, seed: int = 0, progress: bool = True,

@@ -288,7 +288,7 @@ class TwoPoint:
                 for direction in directions:
                     with np.errstate(over="ignore", invalid="ignore"):
                         found = self.newton(b, q + amplitude*scale*wave*direction, beta)
-                    if found is not None and not _at_nyquist(found, self.pace):
+                    if found is not None and not alternates(found, self.pace):
                         return found
         return None
 
@@ -304,7 +304,7 @@ class TwoPoint:
             found = way(b, guess.copy(), 0.0)
             if found is None:
                 continue
-            if _at_nyquist(found, self.pace):
+            if alternates(found, self.pace):
                 rejected = " (a path that jumps from node to node, an artefact of the grid, was found and rejected)"
                 continue
             return self.solution(b, found, 0.0)
@@ -390,7 +390,7 @@ def _typed(beta: complex, q: ndarray) -> complex | float:
     return complex(beta) if np.iscomplexobj(q) else float(np.real(beta))
 
 
-def _at_nyquist(q: ndarray, pace: ndarray) -> bool:
+def alternates(q: ndarray, pace: ndarray) -> bool:
     """Whether a path alternates from node to node: velocities change by twice their size."""
     velocity = np.diff(q, axis=0)*pace[:, None]
     return len(q) > 4 and float((np.diff(velocity, axis=0)**2).sum()) > 3.2*float((velocity**2).sum())

@@ -164,17 +164,18 @@ class BoundCosts:
                 raise invalid(f"on of {where}", "given with at for a network of terms", "None")
             on = system.coordinates if cost.on is None else cost.on
             at = np.arange(system.size)[None] if cost.on is None else cost.at
-            if cost.on is None:  # a cost need not look at every coordinate
+            kept = [0]
+            if cost.on is None:  # a cost need not look at every coordinate, or at any: J = T of closed paths
                 atoms = getattr(cost.expression, "atoms", None)
                 used: set[Any] = atoms(sp.core.function.AppliedUndef) if atoms else set()
-                kept = [k for k, x in enumerate(on) if x in used] or [0]
-                on, at = tuple(on[k] for k in kept), np.array([kept])
+                kept = [k for k, x in enumerate(on) if x in used]
+                on, at = tuple(on[k] for k in kept or [0]), np.array([kept or [0]])
             places = places_of(at, len(on), system.size, where)
             declared = {symbol: ("p", index) for symbol, index in order.items()}
             for symbol in cost.targets:
                 declared[symbol] = ("y", len(self.targets))
                 self.targets.append((symbol, number))
-            term = local_term(cost.expression, on, places, declared, where, Graph())
+            term = local_term(cost.expression, on, places, declared, where, Graph(), idle=kept == [])
             self._check(cost, term, where, order)
             self.terms += (term,)
         self.digest = "\n".join(f"{t.places.kind}:{t.size}\n{t.graph.digest([t.root])}" for t in self.terms)

@@ -187,8 +187,9 @@ def local_term(
     declared: Mapping[sp.Symbol, tuple[str, int]],
     where: str,
     graph: Graph,
+    idle: bool = False,
 ) -> LocalTerm:
-    """Check one expression against what is declared and read it."""
+    """Check one expression against what is declared and read it; an ``idle`` one need not use its coordinates."""
     try:
         expression = sp.sympify(expression, strict=True)
     except (sp.SympifyError, TypeError) as error:
@@ -205,7 +206,7 @@ def local_term(
     for function in sorted(functions - set(on), key=str):
         raise invalid(where, f"in the coordinates {', '.join(map(str, on))}", f"the undeclared function {function}")
     for coordinate in on:
-        if coordinate not in functions:
+        if coordinate not in functions and not idle:
             raise invalid(where, "an expression that uses every coordinate it is declared on", f"no {coordinate} in it")
     for symbol in sorted(expression.free_symbols - {time} - set(declared), key=str):
         raise ValueError(f"{where} uses {symbol.name!r}, which is not declared{_hint(symbol, declared)}")
