@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .eqprop.estimators import Adjoint, Centered, Echo, Exact, Holomorphic, NaiveForward, OneSided
     from .learning.optimisers import SGD, Adam
     from .learning.storage import load, save
+    from .solvers.fixed import FixedPoint
 
 __version__ = "0.1.0"
 
@@ -26,12 +27,13 @@ _LATER = {
     "Holomorphic": "eqprop.estimators", "OneSided": "eqprop.estimators", "Adam": "learning.optimisers",
     "SGD": "learning.optimisers", "load": "learning.storage", "save": "learning.storage", "systems": "",
     "demos": "", "plotting": "", "Echo": "eqprop.estimators", "NaiveForward": "eqprop.estimators",
+    "FixedPoint": "solvers.fixed",
 }  # fmt: skip
 
 __all__ = [
     "AccuracyWarning", "Adam", "Adjoint", "AllPairs", "CacheError", "Centered", "ConvergenceError", "Cost", "Echo",
-    "Ends", "Exact", "Grid", "Holomorphic", "Initial", "IntegralCost", "NaiveForward", "OneSided", "Periodic",
-    "SGD", "System", "Term", "demos", "load", "plotting", "save", "systems",
+    "Ends", "Exact", "FixedPoint", "Grid", "Holomorphic", "Initial", "IntegralCost", "NaiveForward", "OneSided",
+    "Periodic", "SGD", "System", "Term", "demos", "load", "plotting", "save", "systems",
 ]  # fmt: skip
 
 

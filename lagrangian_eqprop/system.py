@@ -97,7 +97,7 @@ class System(Definition):
         self, boundary: Boundary, grid: Grid, cost: Any, *, targets: Any = None, inputs: Any = None,
         parameters: Any = None, estimator: Any = None, save: Any = None, method: str | None = None,
         compiled: bool = True, stability: str = "check", on_failure: str = "raise", progress: bool = False,
-        retrace: str | None = None, dtype: Any = float, threads: int | None = None, stages: int | None = None,
+        retrace: Any = None, dtype: Any = float, threads: int | None = None, stages: int | None = None,
         input_gradients: bool = False, order: int | None = None,
     ) -> Any:  # fmt: skip
         """The loss and its gradient by equilibrium propagation.
@@ -112,10 +112,12 @@ class System(Definition):
             How the derivative with respect to the nudge is taken; Exact by default.
         save : "all", "last" or int, optional
             Keep the free and the nudged trajectory in the result.
-        retrace : "store" or "integrate", optional
+        retrace : "store", "integrate", "bits" or FixedPoint, optional
             How the echo of Exact goes back in a system small enough to be unrolled: it reads stored states, or
             integrates backwards in memory that does not grow with the steps. By default it stores where a block of
-            samples fits the cache.
+            samples fits the cache. "bits", for Verlet and systems of any size, computes the path in whole numbers of 64
+            bits, by steps that are taken back exactly: the way back returns to the last bit however long or chaotic
+            the run, in constant memory. A :class:`~lagrangian_eqprop.FixedPoint` names the resolution too.
         dtype : "float64" or "float32"
             Of Exact in such a system; results are float64 all the same.
         threads : int, optional

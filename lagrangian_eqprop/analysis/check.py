@@ -122,7 +122,10 @@ def check(
     notes: list[str] = []
     g = growth(forward) if isinstance(forward, Forward) else None
     if g is not None and g > 1e6:
-        text = f"the trajectory multiplies small deviations by {g:.1e}: gradients lose digits"
+        text = (
+            f"the trajectory multiplies small deviations by {g:.1e}: gradients lose digits; at this rate an echo that "
+            f"is integrated back breaks down after t = {36*grid.duration/np.log(g):.3g}"
+        )
         warnings.warn(text, AccuracyWarning, stacklevel=3)
     compared: dict[str, Estimator] = {"Exact": Exact(), "Holomorphic": Holomorphic(), "Adjoint": Adjoint()}
     try:

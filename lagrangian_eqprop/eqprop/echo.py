@@ -20,7 +20,7 @@ from numpy import ndarray
 from ..compiler.contract import Environment, cost, cost_gradient, cost_parameters
 from ..compiler.kernel import entry, kernel
 from ..methods.clock import node_time
-from ..methods.common import copy
+from ..methods.common import copy, distance
 from ..methods.verlet import finish, linear_start, linear_step, new_work, prepare, start, step
 from ..methods.verlet_action import interval_parameters
 
@@ -42,11 +42,12 @@ def first_kicks(env: Environment, j: int, q: ndarray, p: ndarray, betas: ndarray
 @entry
 def echo(
     env: Environment, count: int, betas: ndarray, coefficients: ndarray, linearised: bool, q: ndarray, p: ndarray,
-    guess: ndarray, g: ndarray, nodes: ndarray, failed: ndarray, residual: ndarray,
+    guess: ndarray, g: ndarray, nodes: ndarray, pushed: ndarray, failed: ndarray, residual: ndarray,
 ) -> None:  # fmt: skip
     """Back over ``count`` steps with every nudge; g += coefficient d_theta(-S_d).
 
     ``nodes`` (samples, nudges, count + 1, 2, d) takes positions and momenta, these before the kick of their node.
+    ``pushed`` (samples, nudges) sums the sizes of the kicks.
     ``linearised``: the first nudge is zero, and the others push with the force found on its path, the free one.
     """
     work = new_work(env, q[0, 0])
@@ -66,6 +67,7 @@ def echo(
                 copy(x, nodes[b, k, j, 0])
                 copy(y, nodes[b, k, j, 1])
                 kick(env, b, j, nodes[b, 0, j, 0] if linearised else x, y, betas[k])
+                pushed[b, k] += distance(y, nodes[b, k, j, 1])
             finish(guess[b, k], work)
         if failed[b] >= 0:
             continue

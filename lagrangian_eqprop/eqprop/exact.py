@@ -93,7 +93,8 @@ def warn_of_growth(returned: ndarray, begin: ndarray, steps: int) -> None:
     if growth > 1e6:
         warnings.warn(
             f"this trajectory multiplies small deviations by about {growth:.0e}, and rounding errors with them: "
-            f"expect to lose that many digits of the gradient; a shorter time span helps",
+            f"expect to lose that many digits of the gradient; a shorter time span helps, and so may retrace='bits'; "
+            f"lep.analysis.lyapunov gives the longest span",
             AccuracyWarning,
             stacklevel=6,
         )

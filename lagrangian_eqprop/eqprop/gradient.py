@@ -16,8 +16,9 @@ from ..compiler.kernel import kernels_of
 from ..errors import ConvergenceError, invalid
 from ..grid import Grid
 from ..solvers import initial as stepping
-from ..solvers import newton_band, newton_paths, newton_terms, nudges, record, start, twopoint
+from ..solvers import newton_band, newton_paths, newton_terms, nudges, record, start, tangent, twopoint
 from ..solvers import periodic as closed
+from ..solvers.fixed import FixedPoint
 from ..solvers.gauss import check_problem, check_stages
 from ..solvers.nodes import Nodes, fits
 from ..solvers.problem import Problem
@@ -33,10 +34,11 @@ from . import initial as initial_value
 from .device import quantised
 from .estimators import Adjoint, Centered, Echo, Estimator, Exact, Holomorphic, NaiveForward, OneSided
 from .exact import exact
+from .exact_fixed import exact_fixed
 from .exact_gauss import exact_gauss
 from .result import Gradient, InitialGradient, InputGradients
 
-_STEPPING = (start, stepping, record, nudges, twopoint, closed, newton_band, newton_terms, newton_paths)
+_STEPPING = (start, stepping, tangent, record, nudges, twopoint, closed, newton_band, newton_terms, newton_paths)
 _ALL = (*_STEPPING, echo, replay, adjoint, initial_value, naive, ends, periodic)
 _ESTIMATORS = (OneSided, Centered, Echo, Holomorphic, Exact, Adjoint, NaiveForward)
 
@@ -78,7 +80,7 @@ def problem_of(
 def gradient(
     system: Definition, boundary: Boundary, grid: Grid, cost: Any, *, estimator: Estimator | None = None,
     save: Any = None, on_failure: str = "raise", stability: str = "check", progress: bool = False,
-    retrace: str | None = None, dtype: Any = float, threads: int | None = None, stages: int | None = None,
+    retrace: Any = None, dtype: Any = float, threads: int | None = None, stages: int | None = None,
     input_gradients: bool = False, **options: Any,
 ) -> Gradient:  # fmt: skip
     """See :meth:`lagrangian_eqprop.System.gradient`."""
@@ -90,6 +92,11 @@ def gradient(
     if not cost_list(cost):
         raise invalid("cost", "a lep.Cost or a non-empty list of them", repr(cost))
     check_choices(retrace, dtype, threads)
+    fixed = FixedPoint() if isinstance(retrace, str) and retrace == "bits" else retrace
+    if isinstance(fixed, FixedPoint) and not (isinstance(boundary, Initial) and isinstance(estimator, Exact)):
+        raise invalid("retrace", "'bits' for Initial and Exact alone", f"{boundary!r} and {estimator!r}")
+    if isinstance(fixed, FixedPoint) and (save is not None or dtype not in (float, np.float64, "float64")):
+        raise invalid("retrace", "'bits' without save, and in float64", f"save={save!r} and dtype={dtype!r}")
     problem = problem_of(system, grid, cost, options, stages)
     if isinstance(estimator, Echo):
         if not isinstance(boundary, Initial):
@@ -108,7 +115,7 @@ def gradient(
     else:
         check_boundary(boundary, Initial)
         found = _initial(
-            problem, boundary, estimator, save, on_failure, stability, progress, retrace, dtype, threads
+            problem, boundary, estimator, save, on_failure, stability, progress, fixed, dtype, threads
         )  # fmt: skip
     if input_gradients:
         slopes = inputs.input_gradients(problem, boundary, estimator, np.atleast_1d(found.success))
@@ -121,9 +128,9 @@ def check_on_failure(on_failure: str) -> None:
         raise invalid("on_failure", "'raise' or 'return'", repr(on_failure))
 
 
-def check_choices(retrace: str | None, dtype: Any, threads: int | None) -> None:
-    if retrace not in (None, "store", "integrate"):
-        raise invalid("retrace", "'store', 'integrate' or None", repr(retrace))
+def check_choices(retrace: Any, dtype: Any, threads: int | None) -> None:
+    if not isinstance(retrace, FixedPoint) and retrace not in (None, "store", "integrate", "bits"):
+        raise invalid("retrace", "'store', 'integrate', 'bits', a lep.FixedPoint or None", repr(retrace))
     if dtype not in (float, np.float64, np.float32, "float64", "float32"):
         raise invalid("dtype", "'float64' or 'float32'", repr(dtype))
     if threads is not None and (not isinstance(threads, (int, np.integer)) or isinstance(threads, bool) or threads < 1):
@@ -171,7 +178,7 @@ def _gauss(
 
 def _initial(
     problem: Problem, boundary: Initial, estimator: Estimator, save: Any, on_failure: str, stability: str,
-    progress: bool, retrace: str | None, dtype: Any, threads: int | None,
+    progress: bool, retrace: Any, dtype: Any, threads: int | None,
 ) -> Gradient:  # fmt: skip
     from ..progress import bar
 
@@ -182,6 +189,8 @@ def _initial(
             raise invalid("estimator", must, repr(estimator))
         check_problem(problem, problem.stages, dtype)
         lowered = _gauss
+    if isinstance(retrace, FixedPoint):
+        lowered = functools.partial(exact_fixed, retrace)
     fast = isinstance(estimator, Exact) and save is None and lowered is not None
     begin = Start(problem, boundary, "later" if fast and stability == "check" else stability)
     samples = begin.batch or 1

@@ -128,18 +128,22 @@ def linear_response(problem: Problem, free: FreeRun, progress: Any, record: list
     return Parts(g, dp, -dq)
 
 
-def _warn_of_growth(problem: Problem, free: FreeRun, q: ndarray) -> None:
-    """The way back must end where the way there began; what is missing is rounding, grown by G = |dq_N/dq_0|."""
+def _warn_of_growth(problem: Problem, free: FreeRun, q: ndarray, response: float = 0.0) -> None:
+    """The way back must end where the way there began; what is missing is rounding, grown by G = |dq_N/dq_0|.
+
+    ``response`` is another estimate of G, from below: what nudges did to P_0, over the sum of their kicks.
+    """
     good = free.failures.good
     if not good.any():
         return
     scale = np.abs(free.start.q[good]).max() + np.abs(free.q[good]).max()
     missing = np.abs(q[good] - free.start.q[good]).max()
-    growth = missing/(2.2e-16*scale*np.sqrt(problem.grid.steps)) if scale else 0.0
+    growth = max(missing/(2.2e-16*scale*np.sqrt(problem.grid.steps)) if scale else 0.0, response)
     if growth > 1e6:
         warnings.warn(
             f"this trajectory multiplies small deviations by about {growth:.0e}, and rounding errors with them: "
-            f"expect to lose that many digits of the gradient; a shorter time span helps",
+            f"expect to lose that many digits of the gradient; a shorter time span helps, and so may retrace='bits' "
+            f"with Exact; lep.analysis.lyapunov gives the longest span",
             AccuracyWarning,
             stacklevel=8,
         )
@@ -159,14 +163,15 @@ def echo_at(
     g = np.zeros(problem.theta.shape, dtype)
     failed, residual = failed_samples(free.failures), np.zeros(len(q))
     dead = failed.copy()
-    weights = coefficients.astype(dtype)
+    weights, pushed = coefficients.astype(dtype), np.zeros(q.shape[:2])
     for first, count in problem.each_block(2*q.size, backwards=True):
         env = problem.env(first, count)
         nodes = np.zeros((len(q), copies, count + 1, 2, q.shape[2]), dtype)
         nodes[:, :, count, 0], nodes[:, :, count, 1] = q, p
         if first + count == problem.grid.steps:
             problem.run("first_kicks", env, count, q, p, betas)
-        problem.run("echo", env, count, betas, weights, linearised, q, p, guess, g, nodes, failed, residual)
+            pushed += np.abs(p - nodes[:, :, count, 1]).max(2)
+        problem.run("echo", env, count, betas, weights, linearised, q, p, guess, g, nodes, pushed, failed, residual)
         failed[dead == 0] = -1
         bad = (failed < 0) & free.failures.good & ~np.isfinite(q).all((1, 2))
         failed[bad], residual[bad] = 0, np.inf
@@ -179,11 +184,19 @@ def echo_at(
         if progress is not None:
             progress.update(count)
     if betas[0] == 0.0:
-        _warn_of_growth(problem, free, q[:, 0])
+        _warn_of_growth(problem, free, q[:, 0], _response(free, q, p, pushed))
     # The coefficients add up to nothing (to nothing real, on a half circle): what is the same in all copies may go.
     dq = np.einsum("k,bkd->bd", coefficients, q - free.start.q[:, None])
     dp = np.einsum("k,bkd->bd", coefficients, p - free.start.p[:, None])
     return Parts(g, dp, -dq)
+
+
+def _response(free: FreeRun, q: ndarray, p: ndarray, pushed: ndarray) -> float:
+    """The growth G as nudges show it, the first copy without one; where a path has left the other, beyond measure."""
+    good = free.failures.good
+    moved = np.abs(p[good, 1:] - p[good, :1]).max(2)/np.maximum(pushed[good, 1:], 1e-300)
+    away = np.abs(q[good, 1:] - q[good, :1]).max(2) > 0.1*np.abs(q[good]).max(initial=0.0)
+    return float(np.where(away & (moved > 1e3), np.maximum(moved, 1.1e6), moved).max(initial=0.0))
 
 
 def _adjoint(problem: Problem, free: FreeRun) -> Parts:

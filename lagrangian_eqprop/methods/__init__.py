@@ -25,6 +25,7 @@ from . import (
     verlet,
     verlet_action,
     verlet_adjoint,
+    verlet_fixed,
     verlet_weighted,
     verlet_weighted_action,
 )
@@ -69,7 +70,7 @@ def _method(name: str, module: ModuleType, *others: ModuleType, single: tuple[Ca
 
 
 METHODS = {
-    "verlet": _method("verlet", verlet, verlet, verlet_action, verlet_adjoint, stability),
+    "verlet": _method("verlet", verlet, verlet, verlet_action, verlet_adjoint, verlet_fixed, stability),
     "midpoint": _method("midpoint", midpoint, midpoint, midpoint_action, midpoint_adjoint),
     # the order is twice the stages; loops over places are for two-point problems alone: see ``solvers.gauss``
     "gauss": _method("gauss", gauss, gauss_action, single=(midpoint.node_velocity,)),

@@ -38,6 +38,15 @@ def largest(x: ndarray) -> float:
 
 
 @kernel
+def distance(x: ndarray, y: ndarray) -> float:
+    """The largest modulus of x - y."""
+    most = 0.0
+    for i in range(x.shape[0]):
+        most = max(most, abs(x[i] - y[i]))
+    return most
+
+
+@kernel
 def node_momentum(env: Environment, b: int, j: int, q: ndarray, v: ndarray, p: ndarray) -> None:
     """p = L_v(q, v, t_j)."""
     unused = np.zeros_like(q)

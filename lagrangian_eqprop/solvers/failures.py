@@ -15,6 +15,7 @@ class Failures:
         self.step = np.full(samples, -1)
         self.residual = np.zeros(samples)
         self.back = np.zeros(samples, bool)
+        self.reason = ""  # what a finite residual means, and what to do, where that is not Newton's
 
     @property
     def good(self) -> ndarray:
@@ -36,7 +37,8 @@ class Failures:
         way = "on the way back " if self.back[b] else ""
         stuck = np.isfinite(left) and left > 0
         what = f"Newton left a residual of {left:.1e}" if stuck else "the state or its loss became infinite"
+        what += "; try a smaller step or other initial data"
         return (
             f"{bad.size} of {self.step.size} samples failed; sample {b} at step {k} {way}"
-            f"(t = {grid.start + k*grid.step:.4g}): {what}; try a smaller step or other initial data"
+            f"(t = {grid.start + k*grid.step:.4g}): {self.reason if stuck and self.reason else what}"
         )

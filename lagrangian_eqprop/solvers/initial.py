@@ -18,26 +18,26 @@ from .problem import Problem
 
 @entry
 def advance(
-    env: Environment, count: int, q: ndarray, p: ndarray, guess: ndarray, nodes_q: ndarray, nodes_p: ndarray,
+    env: Environment, count: int, way: int, q: ndarray, p: ndarray, guess: ndarray, nodes_q: ndarray, nodes_p: ndarray,
     failed: ndarray, residual: ndarray,
 ) -> None:  # fmt: skip
-    """``count`` steps of every sample that has not failed, and every node on the way."""
-    work = new_work(env, q[0])
+    """``count`` steps of every sample that has not failed, forward (way 1) or back (-1), and every node on the way."""
+    work, first = new_work(env, q[0]), count*(1 - way)//2
     for b in range(q.shape[0]):
         if failed[b] >= 0:
             continue
         x, y = q[b], p[b]
         prepare(env, b, x, guess[b], work)
-        copy(x, nodes_q[b, 0])
-        copy(y, nodes_p[b, 0])
-        for j in range(count):
-            if j == 0:  # here, since numba would compile all below once more for a literal label
-                start(env, b, j, x, work)
-            left = step(env, b, j, j + 1, x, y, work)
-            copy(x, nodes_q[b, j + 1])
-            copy(y, nodes_p[b, j + 1])
+        start(env, b, first, x, work)
+        copy(x, nodes_q[b, first])
+        copy(y, nodes_p[b, first])
+        for i in range(count):
+            j = first + way*i
+            left = step(env, b, j, j + way, x, y, work)
+            copy(x, nodes_q[b, j + way])
+            copy(y, nodes_p[b, j + way])
             if not left <= 0.0:
-                failed[b] = j + 1
+                failed[b] = j + way
                 residual[b] = left
                 break
         finish(guess[b], work)
@@ -48,18 +48,21 @@ Observer = Callable[[int, ndarray, ndarray], None]
 
 def integrate(
     problem: Problem, q: ndarray, p: ndarray, guess: ndarray, theta: ndarray | None = None,
-    observers: tuple[Observer, ...] = (), failures: Failures | None = None, progress: Any = None,
+    observers: tuple[Observer, ...] = (), failures: Failures | None = None, progress: Any = None, back: bool = False,
 ) -> Failures:  # fmt: skip
-    """Step all samples over the grid, in place; observers see (first node, nodes of q, nodes of p) of each block."""
+    """Step all samples over the grid, in place; observers see (first node, nodes of q, nodes of p) of each block.
+
+    ``back``: from the end of the grid to its start.
+    """
     failures = failures or Failures(len(q))
-    for first, count in problem.each_block(q.size):
+    for first, count in problem.each_block(q.size, backwards=back):
         env = problem.env(first, count, theta)
         nodes = np.empty((2, len(q), count + 1, q.shape[1]), q.dtype)
         failed, residual = np.where(failures.good, -1, 0), np.zeros(len(q))
-        problem.run("advance", env, count, q, p, guess, nodes[0], nodes[1], failed, residual)
+        problem.run("advance", env, count, -1 if back else 1, q, p, guess, nodes[0], nodes[1], failed, residual)
         failed[~failures.good] = -1
         _find_infinite(nodes, q, p, failed, residual, failures)
-        failures.settle(failed, residual, first)
+        failures.settle(failed, residual, first, back)
         if not failures.good.all():
             nodes[:, ~failures.good] = np.nan
         if not failures.good.any():
