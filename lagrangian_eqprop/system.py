@@ -57,8 +57,8 @@ class System(Definition):
         save : "all", "last" or int
             Which nodes are kept: all, the last, or every n-th and the last. Ends and Periodic keep all.
         method : "verlet", "midpoint" or "gauss", optional
-            By default Verlet where the Lagrangian allows it. "gauss", of order 2*stages, is for free paths of small
-            systems from initial data.
+            By default Verlet where the Lagrangian allows it. "gauss", of order 2*stages, is for Ends, and for free
+            paths of small systems from initial data.
         compiled : bool
             False runs the same steps in plain Python.
         stability : "check" or "ignore"
@@ -109,7 +109,8 @@ class System(Definition):
             with the velocities of :meth:`trajectory`, and losses of integrals nudge with the force found on the free
             path. At the nodes J is of second order in the step whatever the method; see ``quadrature`` of a cost.
         estimator : OneSided, Centered, Echo, Holomorphic, Exact or Adjoint, optional
-            How the derivative with respect to the nudge is taken; Exact by default.
+            How the derivative with respect to the nudge is taken; Exact by default. From initial data
+            method="gauss" takes Exact alone.
         save : "all", "last" or int, optional
             Keep the free and the nudged trajectory in the result.
         retrace : "store", "integrate", "bits" or FixedPoint, optional

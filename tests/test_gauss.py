@@ -302,7 +302,7 @@ def test_what_the_method_refuses():
         pendulum().trajectory(begin, grid, method="gauss", dtype="float32")
     with pytest.raises(ValueError, match="boundary must be lep.Initial or lep.Ends"):
         pendulum().trajectory(None, grid, method="gauss")
-    with pytest.raises(ValueError, match="method must be .* for a nudged trajectory"):
+    with pytest.raises(ValueError, match="method must be .* here; from initial data"):
         pendulum().trajectory(begin, grid, method="gauss", cost=cost, nudge=0.1)
     many = lep.System([lep.Term(x.diff(t)**2/2 - x**2/2, on=[x], at=np.arange(3000))], size=3000)
     with pytest.raises(ValueError, match="method must fit the size of the system"):

@@ -14,6 +14,7 @@ from numpy import ndarray
 
 from ..boundary import Ends, Initial, Periodic
 from ..errors import ConvergenceError
+from ..solvers.gauss import refuse_gauss
 from ..solvers.initial import integrate
 from ..solvers.periodic import Cycle, State
 from ..solvers.problem import Problem
@@ -35,6 +36,7 @@ class Forward:
     """J of an initial-value problem as a function of theta, q_0 and the velocity or momentum given."""
 
     def __init__(self, problem: Problem, boundary: Initial) -> None:
+        refuse_gauss(problem)
         self.problem = problem
         self.start = Start(problem, boundary, "ignore")
         self.by_velocity = boundary.v is not None
@@ -112,7 +114,7 @@ class ForwardEnds:
         problem, two, steps = self.problem, self.two, self.problem.grid.steps
         theta = changes.get("theta", self.base["theta"]).astype(dtype)
         moved = TwoPoint(problem, self.boundary)
-        moved.env = problem.env(0, steps, theta, dense=True)
+        moved.env = moved.env._replace(theta=theta)
         total = np.zeros(two.samples, dtype)
         paths = []
         for b, free in enumerate(self.found):

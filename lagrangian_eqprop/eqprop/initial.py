@@ -21,6 +21,7 @@ from ..compiler.kernel import entry
 from ..errors import AccuracyWarning
 from ..methods.common import momentum_chain
 from ..solvers.failures import Failures
+from ..solvers.gauss import refuse_gauss
 from ..solvers.initial import integrate
 from ..solvers.problem import Problem
 from ..solvers.start import Start
@@ -55,6 +56,7 @@ class FreeRun:
 
 def free_run(problem: Problem, start: Start, keep: bool, observers: tuple = (), progress: Any = None) -> FreeRun:
     """Forward over the grid, with the loss and its direct dependence on parameters."""
+    refuse_gauss(problem)
     q, p, guess = start.q.copy(), start.p.copy(), start.v.copy()
     losses, explicit = np.zeros(len(q)), np.zeros_like(problem.theta)
     failures, nodes = start.failed or Failures(len(q)), list[ndarray]()

@@ -13,7 +13,7 @@ from ..progress import bar
 from ..solvers import periodic, products, swept, twopoint
 from ..solvers.failures import Failures
 from ..solvers.forward import forward
-from ..solvers.gauss import gauss_trajectory
+from ..solvers.gauss import gauss_trajectory, refuse_gauss
 from ..solvers.initial import integrate
 from ..solvers.problem import bind
 from ..solvers.record import Keeper
@@ -52,8 +52,7 @@ def trajectory(
     check_boundary(boundary, Initial)
     if problem.method.name == "gauss":
         if nudge:
-            must = "'verlet' or 'midpoint' for a nudged trajectory from initial data"
-            raise invalid("method", must, "'gauss'")
+            refuse_gauss(problem)
         with bar(progress, grid.steps, "steps") as ticks:
             made, failed = gauss_trajectory(problem, boundary, problem.stages, save, stability, dtype, ticks)
         return settled(made, failed, on_failure, problem.grid)

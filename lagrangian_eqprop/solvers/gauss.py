@@ -48,6 +48,13 @@ def check_stages(stages: Any) -> int:
     return int(stages)
 
 
+def refuse_gauss(problem: Problem) -> None:
+    """Where steps from initial data are taken place by place, or nudged."""
+    if problem.stages:
+        must = "'verlet' or 'midpoint' here; from initial data 'gauss' gives free paths and Exact alone"
+        raise invalid("method", must, "'gauss'")
+
+
 def check_problem(problem: Problem, stages: int, dtype: Any) -> None:
     """Refuse what this method does not do, a large system included."""
     if not problem.compiled:

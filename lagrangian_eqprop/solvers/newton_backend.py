@@ -22,7 +22,8 @@ from ..compiler.contract import HEADER, Environment, Layout
 from ..compiler.emission import module_text
 from ..compiler.kernel import kernels_of
 from ..compiler.unrolled import operations
-from . import newton_band, newton_lanes, newton_paths
+from . import newton_band, newton_gauss, newton_lanes, newton_paths
+from .gauss_text import Element, elements_text
 from .newton_paths import Room
 from .newton_text import STAGES, Path, path_text
 from .problem import Problem
@@ -53,14 +54,20 @@ class Workspace:
     memory every time.
     """
 
-    def __init__(self, problem: Problem, env: Environment, low: int, high: int, complex_numbers: bool = False) -> None:
-        self.backend = backend = backend_of(problem, complex_numbers)
+    def __init__(
+        self, problem: Problem, env: Environment, low: int, high: int, complex_numbers: bool = False,
+        written_out: bool = True,
+    ) -> None:  # fmt: skip
+        plain = Backend(problem.module, complex if complex_numbers else float) if not written_out else None
+        self.backend = backend = plain or backend_of(problem, complex_numbers)
         nodes, d = problem.grid.steps + 1, problem.system.size
         self.compiled, self.env = problem.compiled, env
         self.span = (nodes, d, low, high)
         self.shape = (1,)*d if d <= KNOWN else ()
         self.size = nodes*d
         self.length = self.size + backend.lanes*d  # of a path with room behind
+        if backend.rows and problem.stages:
+            self.length += problem.grid.steps*(problem.stages - 1)*d  # for the modes of Gauss elements
         self.room = _room(self.size, self.length, d, backend)
         self.room = self.room._replace(pace=1.0/problem.grid.gamma)
         if backend.timed:
@@ -69,7 +76,7 @@ class Workspace:
             first = HEADER + problem.theta_layout.size
             count = 4*(len(problem.inputs.signals) + len(problem.targets.signals))
             strides = env.table[first : first + count].reshape(-1, 4)[:, 2]
-            behind = np.zeros(backend.lanes*int(strides.max(initial=1)))
+            behind = np.zeros(backend.lanes*max(problem.stages, 1)*int(strides.max(initial=1)))
             self.env = env._replace(signals=np.concatenate([env.signals, behind]))
 
     def padded(self, paths: ndarray) -> ndarray:
@@ -112,11 +119,11 @@ def _room(size: int, length: int, d: int, backend: Backend) -> Room:
 def backend_of(problem: Problem, complex_numbers: bool) -> Backend:
     """The backend of a problem, kept with its costs."""
     kept: dict[Any, Backend] = problem.bound.__dict__.setdefault("_path_backends", {})
-    key = problem.method.name, problem.compiled, complex_numbers
+    key = problem.method.name, problem.compiled, complex_numbers, problem.stages
     if key not in kept:
         dtype = complex if complex_numbers else float
         fits = operations((*problem.system.terms, *problem.bound.terms)) <= OPERATIONS
-        if problem.compiled and problem.method.name in STAGES and fits:
+        if problem.compiled and (problem.method.name in STAGES or problem.stages) and fits:
             lanes = 1 if complex_numbers else LANES
             module = _written_out(problem, lanes)
             kept[key] = Backend(module, dtype, lanes, module.ROWS, module.TIMED)
@@ -132,7 +139,7 @@ def _written_out(problem: Problem, width: int) -> ModuleType:
     places = hashlib.sha256()
     for term in (*system.terms, *bound.terms):
         places.update(f"{term.places.kind} {term.places.shape} ".encode() + term.places.table.tobytes())
-    numbers = f"{width} {system.size} {len(system.terms)} {shapes} {len(bound.targets)}"
+    numbers = f"{width} {system.size} {len(system.terms)} {shapes} {len(bound.targets)} {problem.stages}"
     name = cache.name_of("paths", system.digest, bound.digest, problem.method.name, numbers, places.hexdigest())
     shared = cache.name_of("band elimination")
     title = "Band elimination, for all systems. Generated; do not edit."
@@ -140,9 +147,13 @@ def _written_out(problem: Problem, width: int) -> ModuleType:
 
     def write() -> str:
         layout = Layout(len(shapes), len(system.inputs), len(bound.targets), len(system.terms))
-        path = Path(system.size, shapes, layout, system.terms, bound.terms, STAGES[problem.method.name])
         kernels = [k for part in (newton_lanes, newton_paths) for k in kernels_of(part)]
         title = f"Whole paths, {problem.method.name}, {width} intervals at a time. Generated; do not edit."
-        return path_text(path, kernels, title, width, {shared: kernels_of(newton_band)})
+        eliminates = {shared: kernels_of(newton_band)}
+        if problem.stages:
+            element = Element(system.size, shapes, layout, system.terms, bound.terms, problem.stages)
+            return elements_text(element, [*kernels_of(newton_gauss), *kernels], title, width, eliminates)
+        path = Path(system.size, shapes, layout, system.terms, bound.terms, STAGES[problem.method.name])
+        return path_text(path, kernels, title, width, eliminates)
 
     return cache.fetch(name, write)[0]

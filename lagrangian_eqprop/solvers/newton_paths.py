@@ -37,7 +37,8 @@ class Room(NamedTuple):
 
 
 # Instead of a Morse index: no convergence; a path, but its pivots or its residual are in doubt. Others are -2, pivots
-# too small to go on, and -3, a path that jumps from node to node: there the search begins anew.
+# too small to go on or a guess of which nothing can be said, and -3, a path that jumps from node to node: there the
+# search begins anew.
 FAILED, DOUBTFUL = -1, -4
 
 
@@ -75,8 +76,12 @@ def solve_paths(
                 if length < 1e-4:
                     break
             if 0.0 < length < 1e-4 or not norm < np.inf:
+                if not earlier < np.inf:
+                    index[row] = -2
                 break
             for g in range(first, last):
+                x[g] = trial[g]
+            for g in range(span[0]*span[1], x.shape[0]):  # what an interval carries goes with its nodes
                 x[g] = trial[g]
             if length > 0.0:
                 # steps shrink by change/before: is what is left to come below rounding?

@@ -67,6 +67,10 @@ def jit(function):
     return njit(**OPTIONS)(function)
 
 
+def inlined_jit(function):
+    return njit(inline="always", **OPTIONS)(function)
+
+
 def entry_jit(function):
     return njit(cache=True, **OPTIONS)(function)
 '''
@@ -226,18 +230,32 @@ def path_text(
 
     ``shared`` are kernels in modules that serve all systems, by the names of these modules.
     """
-    d, offsets = path.size, path.system.offsets
-    slopes, curvature, (pull, bend) = path.slopes(), path.curvature(), path.pull()
+    d = path.size
+    slopes, curvature = path.slopes(), path.curvature()
     along, owed = path.owed(True), path.owed(False)
-    rows = max(2*d, len(curvature), len(bend), int(offsets[-1]))
+    rows = max(2*d, len(curvature), int(path.system.offsets[-1]))
     put, add = ([f"out[{i}] {sign} {{}}" for i in range(rows)] for sign in ("=", "+="))
     functions = [
         path.function("interval_slopes", slopes, put[: 2*d]),
         path.function("interval_curvature", list(curvature.values()), put[: len(curvature)]),
-        path.function("node_slopes", pull, put[:d], at_node=True),
-        path.function("node_curvature", list(bend.values()), put[: len(bend)], at_node=True),
         path.function("interval_along", [node for _, node in along], [add[k] for k, _ in along]),
         path.function("interval_owed", [node for _, node in owed], [add[k] for k, _ in owed]),
+    ]
+    return module_parts(path, functions, list(curvature), [], rows, kernels, title, width, shared)
+
+
+def module_parts(
+    path: Path, functions: Sequence[str], curvature: Sequence[int], constants: Sequence[str], rows: int,
+    kernels: Sequence[Callable], title: str, width: int, shared: Mapping[str, Sequence[Callable]],
+) -> str:  # fmt: skip
+    """The whole module from the functions of an interval: those of the costs at a node, tables and kernels added."""
+    d, offsets, (pull, bend) = path.size, path.system.offsets, path.pull()
+    rows = max(rows, len(bend))
+    put = [f"out[{i}] = {{}}" for i in range(max(d, len(bend)))]
+    functions = [
+        *functions,
+        path.function("node_slopes", pull, put[:d], at_node=True),
+        path.function("node_curvature", list(bend.values()), put[: len(bend)], at_node=True),
     ]
     owners = [
         (path.system.layout.of("p", k), place)
@@ -245,11 +263,12 @@ def path_text(
         for place in range(int(offsets[k + 1] - offsets[k]))
     ]
     constants = [
-        f"ROWS = {rows}  # of lanes, for what the functions return",
+        f"ROWS = {rows}  # of lanes, for what the functions return and work with",
         f"TIMED = {any('times, k' in text for text in functions)}  # whether the time itself occurs",
         f"CURVATURE = np.array({list(curvature)}, np.int64)  # places in the band, from node k's on",
         f"BEND = np.array({list(bend)}, np.int64)  # the same of the costs",
         f"OWNERS = np.array({owners}, np.int64).reshape(-1, 2)  # of each sum: its parameter's layout, and its place",
+        *constants,
     ]
     imports = [f"from {module} import {', '.join(k.__name__ for k in found)}" for module, found in shared.items()]
     header = _HEADER.format(title=title, width=width, size=d, imports="\n".join(imports))

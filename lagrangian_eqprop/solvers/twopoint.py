@@ -80,7 +80,7 @@ class Paths:
     residual: ndarray
     index: ndarray  # Morse indices
     messages: list[str]  # empty where all is well
-    described: ndarray = field(default_factory=lambda: np.zeros((0, 3)))  # of Gauss elements, see ``describe_paths``
+    described: ndarray = field(default_factory=lambda: np.zeros((0, 3)))  # of Gauss elements: what ``describe`` found
 
     def __iter__(self) -> Iterator[Solution]:
         return map(self.row, range(len(self.q)))
@@ -113,19 +113,29 @@ def solve(
         progress.update(1)
     judge(paths.messages, on_failure)
     if problem.stages:
-        describe(two, paths)
+        paths.described = describe(two, paths)
+        warn(two, paths)
     return two, paths
 
 
-def describe(two: TwoPoint, paths: Paths) -> None:
-    """Action and resolution of paths by Gauss elements; warn where a path is not resolved."""
-    work, problem = two.workspace(), two.problem
-    paths.described = np.zeros((two.samples, 3))
-    work.run("describe_paths", work.span, work.padded(paths.q), paths.described, work.room)
+def describe(two: TwoPoint, paths: Paths) -> ndarray:
+    """Of paths by Gauss elements the action, the largest last Legendre mode of V and the largest V, (samples, 3)."""
+    good = np.array([not message for message in paths.messages])
+    for _ in range(2):
+        work, found = two.workspace(), np.zeros((two.samples, 3))
+        work.run("describe_paths", work.span, work.padded(paths.q), found, work.room)
+        if np.isfinite(found[good]).all():
+            break
+        two.exchange()
+    return found
+
+
+def warn(two: TwoPoint, paths: Paths) -> None:
+    """Warn where Gauss elements do not resolve a path."""
     good = np.array([not message for message in paths.messages])
     _, last, fastest = paths.described.T
     roughness = np.divide(last, fastest, out=np.zeros(two.samples), where=good & (fastest > 0))
-    warn_if_rough(roughness, good, problem, problem.stages, 7)
+    warn_if_rough(roughness, good, two.problem, two.problem.stages, 7)
 
 
 def free_paths(two: TwoPoint) -> Paths:
@@ -207,5 +217,10 @@ def as_trajectory(two: TwoPoint, paths: Paths) -> Any:
     )  # fmt: skip
     if not two.problem.stages:
         return made
-    actions = np.where(good, paths.described[:, 0], np.nan)
-    return dataclasses.replace(made, _action=lambda: actions if two.batch is not None else actions[0])
+
+    def action() -> Any:
+        found = paths.described if len(paths.described) else describe(two, paths)
+        total = np.where(good, found[:, 0], np.nan)
+        return total if two.batch is not None else total[0]
+
+    return dataclasses.replace(made, _action=action)

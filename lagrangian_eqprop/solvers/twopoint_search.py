@@ -85,12 +85,20 @@ class TwoPoint:
         self.env = stage_environment(problem) if problem.stages else problem.env(0, steps, dense=True)
         self._factors: dict[str, Any] = {}
         self._workspaces: dict[bool, Workspace] = {}
+        self._written_out = True
 
     def workspace(self, complex_numbers: bool = False) -> Workspace:
         """What compiled code needs for whole paths."""
         if complex_numbers not in self._workspaces:
-            self._workspaces[complex_numbers] = Workspace(self.problem, self.env, self.low, self.high, complex_numbers)
+            self._workspaces[complex_numbers] = Workspace(
+                self.problem, self.env, self.low, self.high, complex_numbers, self._written_out
+            )
         return self._workspaces[complex_numbers]
+
+    def exchange(self) -> None:
+        """From now on eliminate the modes of Gauss elements with exchanges, term by term."""
+        self._workspaces.clear()
+        self._written_out = False
 
     @functools.cached_property
     def solver(self) -> Any:
