@@ -17,6 +17,7 @@ _NAMES = (
     "harmonic",
     "duffing",
     "damped_oscillator",
+    "van_der_pol",
     "pendulum",
     "double_pendulum",
     "double_pendulum_chaotic",

@@ -225,3 +225,27 @@ def assert_agrees(result, expected, symbols, tolerance=1e-10, fixed="v"):
             assert getattr(result.ends, name) is None
         else:
             assert_close(getattr(result.ends, name), expected[name], tolerance)
+
+
+class Forced(Mechanics):
+    """Mechanics with forces f(q, v, t; theta, u), one expression a coordinate."""
+
+    def __init__(self, lagrangian, forces, coordinates, parameters, inputs=()):
+        super().__init__(lagrangian, coordinates, parameters, inputs)
+        time = coordinates[0].args[0]
+        qs, vs = sp.symbols(f"Q0:{len(coordinates)}"), sp.symbols(f"V0:{len(coordinates)}")
+        moving = {x.diff(time): v for x, v in zip(coordinates, vs, strict=True)}
+        frozen = [sp.sympify(f).xreplace(moving).xreplace(dict(zip(coordinates, qs, strict=True))) for f in forces]
+        slopes = [[[f.diff(s) for s in group] for f in frozen] for group in (qs, vs)]
+        self.force = sp.lambdify([qs, vs, time, self.parameters, self.inputs], [frozen, *slopes], "numpy")
+
+
+def forced(mechanics, x, y, t, h, theta, u):
+    """The midpoint rule with half of h f at each node of the interval (Marsden and West 2001, section 3.2)."""
+    D1, D2, D11, D12, D22 = midpoint(mechanics, x, y, t, h, theta, u)
+    force = mechanics.force((x + y)/2, (y - x)/h, t + h/2, theta, u)
+    f, fq, fv = (np.array(part, complex) for part in force)
+    return D1 + h/2*f, D2 + h/2*f, D11, D12 + h/2*(fq/2 + fv/h), D22
+
+
+RULES["forced"] = forced

@@ -12,8 +12,8 @@ import lagrangian_eqprop
 ROOT = Path(lagrangian_eqprop.__file__).parent
 CORE = [
     "methods.common", "methods.verlet", "methods.verlet_action", "methods.verlet_adjoint", "methods.midpoint",
-    "methods.midpoint_action", "methods.midpoint_adjoint", "methods.gauss_action", "methods.linear", "methods.stability",
-    "methods.verlet_weighted", "methods.verlet_weighted_action", "eqprop.echo",
+    "methods.midpoint_action", "methods.midpoint_adjoint", "methods.midpoint_forced", "methods.gauss_action",
+    "methods.linear", "methods.stability", "methods.verlet_weighted", "methods.verlet_weighted_action", "eqprop.echo",
     "eqprop.adjoint", "eqprop.replay", "solvers.nudges", "solvers.elimination", "compiler.kernel", "compiler.contract",
 ]  # fmt: skip
 FORBIDDEN = {

@@ -37,7 +37,7 @@ def test_case_is_complete(name):
     assert set(case.inputs) == set(case.system.inputs)
     assert case.system.parameters
     assert set(case.exact) <= set(case.invariants)
-    assert ("energy" in case.invariants) == (not case.inputs and case.system.damping is None)
+    assert ("energy" in case.invariants) == (not case.inputs and case.system.damping is None and not case.system.forced)
     assert "ends" not in vars(case)  # nothing is computed before it is asked for
 
 
@@ -121,6 +121,16 @@ def test_pendulum_has_the_period_of_the_elliptic_integral():
     period = 4*np.sqrt(l/g)*scipy.special.ellipk(np.sin(1.0)**2)  # amplitude 2 rad
     path = case.system.trajectory(case.start, lep.Grid(1000, duration=period), save="last")
     np.testing.assert_allclose(path.q[-1], [2.0], atol=1e-4)
+
+
+def test_limit_cycle_of_van_der_pol():
+    case = lep.systems.get("van_der_pol")
+    path = case.system.trajectory(case.start, lep.Grid(4000, duration=40.0), compiled=False)
+    q, t = path.q[2000:, 0], path.t[2000:]
+    np.testing.assert_allclose(np.abs(q).max(), 2.00862, atol=1e-4)
+    rises = np.flatnonzero((q[:-1] < 0) & (q[1:] >= 0))
+    zeros = t[rises] - q[rises]*(t[1] - t[0])/(q[rises + 1] - q[rises])
+    np.testing.assert_allclose(np.diff(zeros), 6.66329, atol=2e-4)
 
 
 def test_kepler_ellipse():

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..boundary import Boundary, Ends, Initial, check_boundary
+from ..eqprop.dissipation import check_estimator
 from ..eqprop.estimators import Adjoint, Centered, Estimator, Exact, Holomorphic
 from ..eqprop.gradient import check_analytic, gradient, problem_of
 from ..eqprop.result import Gradient
@@ -129,6 +130,7 @@ def check(
         warnings.warn(text, AccuracyWarning, stacklevel=3)
     compared: dict[str, Estimator] = {"Exact": Exact(), "Holomorphic": Holomorphic(), "Adjoint": Adjoint()}
     try:
+        check_estimator(problem, boundary, Holomorphic())
         check_analytic(problem)
     except ValueError as error:
         del compared["Holomorphic"]
@@ -142,7 +144,7 @@ def check(
         name = type(estimator).__name__
         results[f"{name} {len(results)}" if name in (*results, "Centered") else name] = estimate(estimator)
     beta = _small_nudge(g)
-    while "Centered" not in results and beta > 1e-12:
+    while "Centered" not in results and not system.forced and beta > 1e-12:
         try:
             results["Centered"] = estimate(Centered(beta))
         except ConvergenceError:  # a nudge may leave the branch

@@ -59,7 +59,7 @@ def built(
     bound = bind(system, cost_list(cost))
     chosen = choose(system, method, order)
     return build(
-        system, bound.terms, bound.digest, chosen.name, (*chosen.kernels, *kernels_for(cost_list(cost))),
+        system, bound.terms, bound.digest, chosen.name, (*chosen.kernels, *kernels_for(cost_list(cost), system.forced)),
         chosen.explicit, len(bound.parameters), len(bound.targets), compiled,
     )  # fmt: skip
 

@@ -56,6 +56,8 @@ def why_not(system: Definition) -> str:
 
 def _analyse(system: Definition) -> Separability:
     for number, term in enumerate(system.terms):
+        if term.forces is not None:
+            return Separability(False, number, "is a force that no potential gives")
         local = Local(term)
         if term.bare is not None:
             local.root = term.bare

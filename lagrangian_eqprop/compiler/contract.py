@@ -60,7 +60,7 @@ def lagrangian(env: Environment, b: int, j: int, t: float, q: ndarray, v: ndarra
 
 
 def gradient(env: Environment, b: int, j: int, t: float, q: ndarray, v: ndarray, Lq: ndarray, Lv: ndarray) -> None:
-    """Lq += L_q, Lv += L_v."""
+    """Lq += L_q + f, Lv += L_v; f are forces that no Lagrangian gives, where the system has them."""
     raise RuntimeError("defined in the generated module")
 
 
@@ -68,7 +68,7 @@ def hessian(
     env: Environment, b: int, j: int, t: float, q: ndarray, v: ndarray,
     cqq: Any, cqv: Any, cvq: Any, cvv: Any, H: ndarray,
 ) -> None:  # fmt: skip
-    """H += cqq L_qq + cqv L_qv + cvq L_vq + cvv L_vv, flat (row, column) or by the slots."""
+    """H += cqq L_qq + cqv L_qv + cvq L_vq + cvv L_vv, flat (row, column) or by the slots; L_q stands for L_q + f."""
     raise RuntimeError("defined in the generated module")
 
 
@@ -76,7 +76,7 @@ def response(
     env: Environment, b: int, j: int, t: float, q: ndarray, v: ndarray, dq: ndarray, dv: ndarray,
     rq: ndarray, rv: ndarray, g: ndarray, weight: Any,
 ) -> None:  # fmt: skip
-    """With T = L_q dq + L_v dv: rq += T_q, rv += T_v, g += weight T_theta."""
+    """With T = (L_q + f) dq + L_v dv: rq += T_q, rv += T_v, g += weight T_theta."""
     raise RuntimeError("defined in the generated module")
 
 

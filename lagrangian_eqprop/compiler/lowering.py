@@ -58,6 +58,15 @@ class Local:
         parts = gradient(self.graph, self.root if root is None else root, [*self.q, *self.v, *self.p])
         return parts[:size], parts[size : 2 * size], parts[2 * size :]
 
+    def pulls(self) -> list[Node]:
+        """L_q, or the forces of a term that has them: what pushes the coordinates."""
+        forces, graph = self.term.forces, self.graph
+        if forces is None:
+            return self.slopes()[0]
+        if forces.rayleigh:
+            return [graph.sum([(slope, -1)]) for slope in gradient(graph, forces.root, self.v)]
+        return gradient(graph, forces.root, [graph.symbol("w", a) for a in range(self.term.size)])
+
     def at_rest(self) -> Local:
         """The same term with its velocities set to zero."""
         (root,) = self.graph.substitute([self.root], dict.fromkeys(self.v, self.graph.zero))
@@ -82,15 +91,13 @@ def _lagrangian(local: Local) -> list[Result]:
 
 
 def _gradient(local: Local) -> list[Result]:
-    Lq, Lv, _ = local.slopes()
-    return local.vector("Lq", Lq) + local.vector("Lv", Lv)
+    return local.vector("Lq", local.pulls()) + local.vector("Lv", local.slopes()[1])
 
 
 def _hessian(local: Local) -> list[Result]:
     graph, size = local.graph, local.term.size
     coefficients = [graph.symbol(name) for name in ("cqq", "cqv", "cvq", "cvv")]
-    Lq, Lv, _ = local.slopes()
-    rows = [gradient(graph, part, [*local.q, *local.v]) for part in [*Lq, *Lv]]
+    rows = [gradient(graph, part, [*local.q, *local.v]) for part in [*local.pulls(), *local.slopes()[1]]]
     found = []
     for a in range(size):
         for b in range(size):
@@ -100,8 +107,7 @@ def _hessian(local: Local) -> list[Result]:
 
 
 def _response(local: Local) -> list[Result]:
-    Lq, Lv, _ = local.slopes()
-    along = directional(local.graph, [*Lq, *Lv], [*local.dq, *local.dv])
+    along = directional(local.graph, [*local.pulls(), *local.slopes()[1]], [*local.dq, *local.dv])
     rq, rv, theta = local.slopes(along)
     return local.vector("rq", rq) + local.vector("rv", rv) + local.theta(theta)
 

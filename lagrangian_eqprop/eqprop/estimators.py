@@ -228,7 +228,27 @@ class NaiveForward:
         _beta(self.beta)
 
 
-Estimator = OneSided | Centered | Echo | Holomorphic | Exact | Adjoint | NaiveForward
+@dataclass(frozen=True)
+class Convolution:
+    """[g(beta) - g(-beta)]/(2 beta) on the convolution action of a linear damped system: exact at every beta.
+
+    The nudged runs are the same device, with the same damping and from the same rest, driven by the error of the free
+    path backwards in time (``eqprop.convolution``). Needs a Lagrangian and a dissipation function that are quadratic
+    with constant coefficients, and initial data of zero.
+
+    Parameters
+    ----------
+    beta : float
+        Strength of the nudge; rounding of the paths enters as its part of beta.
+    """
+
+    beta: float = 1.0
+
+    def __post_init__(self) -> None:
+        _beta(self.beta)
+
+
+Estimator = OneSided | Centered | Echo | Holomorphic | Exact | Adjoint | NaiveForward | Convolution
 
 
 def contrast(estimator: Estimator) -> tuple[np.ndarray, np.ndarray]:

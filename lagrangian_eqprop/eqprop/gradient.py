@@ -29,10 +29,21 @@ from ..solvers.unrolled import applies
 from ..symbols.cost import Cost
 from ..symbols.definition import Definition
 from ..symbols.graph import NONANALYTIC
-from . import adjoint, echo, ends, inputs, naive, periodic, products, replay
+from . import adjoint, convolution, doubled, echo, ends, inputs, naive, periodic, products, replay
 from . import initial as initial_value
 from .device import quantised
-from .estimators import Adjoint, Centered, Echo, Estimator, Exact, Holomorphic, NaiveForward, OneSided
+from .dissipation import check_action, check_estimator
+from .estimators import (
+    Adjoint,
+    Centered,
+    Convolution,
+    Echo,
+    Estimator,
+    Exact,
+    Holomorphic,
+    NaiveForward,
+    OneSided,
+)
 from .exact import exact
 from .exact_fixed import exact_fixed
 from .exact_gauss import exact_gauss
@@ -40,7 +51,8 @@ from .result import Gradient, InitialGradient, InputGradients
 
 _STEPPING = (start, stepping, tangent, record, nudges, twopoint, closed, newton_band, newton_terms, newton_paths)
 _ALL = (*_STEPPING, echo, replay, adjoint, initial_value, naive, ends, periodic)
-_ESTIMATORS = (OneSided, Centered, Echo, Holomorphic, Exact, Adjoint, NaiveForward)
+_SWEEPING = (*_ALL, doubled, convolution)  # of systems with forces, whose method has what it calls
+_ESTIMATORS = (OneSided, Centered, Echo, Holomorphic, Exact, Adjoint, NaiveForward, Convolution)
 
 
 def cost_list(cost: Cost | Sequence[Cost] | None) -> tuple[Cost, ...]:
@@ -59,9 +71,9 @@ def _kernels_of(parts: tuple[ModuleType, ...]) -> tuple[Callable, ...]:
     return tuple(function for part in parts for function in kernels_of(part))
 
 
-def kernels_for(costs: Sequence[Cost]) -> tuple[Callable, ...]:
+def kernels_for(costs: Sequence[Cost], forced: bool = False) -> tuple[Callable, ...]:
     """The kernels of a module: those for trajectories, and with a cost those for gradients."""
-    return _kernels_of(_ALL if costs else _STEPPING)
+    return _kernels_of(_STEPPING if not costs else _SWEEPING if forced else _ALL)
 
 
 def problem_of(
@@ -69,7 +81,7 @@ def problem_of(
 ) -> Problem:  # fmt: skip
     """The problem with the kernels it needs."""
     costs = cost_list(cost)
-    problem = Problem(system, grid, costs, kernels=kernels_for(costs), **options)
+    problem = Problem(system, grid, costs, kernels=kernels_for(costs, system.forced), **options)
     if problem.method.name == "gauss":
         problem.stages = check_stages(stages)
     elif stages is not None:
@@ -98,6 +110,8 @@ def gradient(
     if isinstance(fixed, FixedPoint) and (save is not None or dtype not in (float, np.float64, "float64")):
         raise invalid("retrace", "'bits' without save, and in float64", f"save={save!r} and dtype={dtype!r}")
     problem = problem_of(system, grid, cost, options, stages)
+    check_action(problem, boundary)
+    check_estimator(problem, boundary, estimator)
     if isinstance(estimator, Echo):
         if not isinstance(boundary, Initial):
             must = "other than Echo where there is no free run: an echo begins where that ended"
@@ -151,7 +165,7 @@ def _looped(
     problem: Problem, begin: Start, estimator: Estimator, keeper: Keeper | None, ticks: Any
 ) -> tuple[initial_value.FreeRun, Any]:  # fmt: skip
     """The free run and the estimate by loops over places; once more without the samples that failed."""
-    store = isinstance(estimator, Adjoint)
+    store = isinstance(estimator, Adjoint) or problem.system.forced
     free = initial_value.free_run(problem, begin, store, (keeper,) if keeper else (), ticks)
     parts = None
     clean = free.failures.good.all()  # a sample that failed has left its mark on the sums over samples

@@ -26,7 +26,20 @@ from ..solvers.initial import integrate
 from ..solvers.problem import Problem
 from ..solvers.start import Start
 from ..solvers.weight import warn_of_retracing
-from .estimators import Adjoint, Centered, Echo, Estimator, Exact, Holomorphic, OneSided, contrast, half_circle
+from .convolution import convolve
+from .doubled import doubled
+from .estimators import (
+    Adjoint,
+    Centered,
+    Convolution,
+    Echo,
+    Estimator,
+    Exact,
+    Holomorphic,
+    OneSided,
+    contrast,
+    half_circle,
+)
 from .radius import Parts, search_radius
 
 
@@ -51,7 +64,7 @@ class FreeRun:
     losses: ndarray
     explicit: ndarray
     failures: Failures
-    nodes: list[ndarray]  # of every block, kept for the adjoint only
+    nodes: list[ndarray]  # of every block, kept for the sweeps that read them
 
 
 def free_run(problem: Problem, start: Start, keep: bool, observers: tuple = (), progress: Any = None) -> FreeRun:
@@ -81,7 +94,11 @@ def free_run(problem: Problem, start: Start, keep: bool, observers: tuple = (), 
 def estimate(problem: Problem, free: FreeRun, estimator: Estimator, progress: Any = None) -> Parts:
     """The echo's part of the gradient, for the samples that have not failed."""
     if isinstance(estimator, Exact):
+        if problem.system.forced:
+            return doubled(problem, free)
         return linear_response(problem, free, progress)
+    if isinstance(estimator, Convolution):
+        return convolve(problem, free, estimator)
     if isinstance(estimator, Adjoint):
         return _adjoint(problem, free)
     if isinstance(estimator, Holomorphic):

@@ -23,6 +23,7 @@ from ..solvers.unrolled import applies
 from ..symbols.definition import Definition, lookup
 from ..trajectory import Trajectory
 from . import initial as initial_value
+from .dissipation import check_action, check_nudge
 from .gradient import check_choices, check_on_failure, cost_list, nudged_initial, problem_of
 
 
@@ -43,6 +44,8 @@ def trajectory(
         options["parameters"] = _own(system, cost, options.get("parameters"))
         cost, options["targets"] = None, None
     problem = problem_of(system, grid, cost, options, stages)
+    check_action(problem, boundary)
+    check_nudge(problem, nudge)
     if isinstance(boundary, Ends):
         with bar(progress, 1, "paths") as ticks:
             return twopoint.trajectory(problem, boundary, on_failure, float(nudge), ticks)

@@ -21,6 +21,7 @@ from . import (
     midpoint,
     midpoint_action,
     midpoint_adjoint,
+    midpoint_forced,
     stability,
     verlet,
     verlet_action,
@@ -83,6 +84,8 @@ _WEIGHTED = _method(
     single=(verlet.new_work, verlet.prepare, verlet.finish, verlet.start),
 )  # fmt: skip
 
+_FORCED = _method("midpoint_forced", midpoint, midpoint, midpoint_action, midpoint_forced)
+
 
 @functools.cache
 def composed(name: str, order: int) -> Method:
@@ -106,6 +109,11 @@ def choose(system: Definition, name: str | None, order: int | None = None) -> Me
     """
     if name is not None and name not in METHODS:
         raise unknown("method", str(name), METHODS)
+    if system.forced and name != "verlet":
+        if name == "gauss" or order not in (None, 2):
+            came = f"method={name!r}, order={order!r}"
+            raise invalid("method", "'midpoint' of order 2 for a system with rayleigh or force", came)
+        return _FORCED
     if name == "gauss":
         if order is not None:
             must = "given with 'verlet' or 'midpoint'; that of 'gauss' is twice its stages"

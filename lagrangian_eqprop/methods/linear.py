@@ -35,6 +35,15 @@ def solve_matrix(env: Environment, A: ndarray, exchanges: ndarray, x: ndarray) -
 
 
 @kernel
+def solve_transposed(env: Environment, A: ndarray, exchanges: ndarray, x: ndarray) -> None:
+    """Solve with the transposed matrix in place, by the factors of :func:`factorise_matrix`."""
+    if env.table[2] > 0:
+        solve_sparse_transposed(env.table[env.table[2] :], A, x)
+    else:
+        solve_dense_transposed(A, exchanges, x)
+
+
+@kernel
 def factorise_dense(A: ndarray, exchanges: ndarray, d: int) -> None:
     """Gaussian elimination with partial pivoting."""
     for k in range(d):
@@ -65,6 +74,21 @@ def solve_dense(A: ndarray, exchanges: ndarray, x: ndarray) -> None:
         for j in range(i + 1, d):
             x[i] -= A[i*d + j]*x[j]
         x[i] /= A[i*d + i]
+
+
+@kernel
+def solve_dense_transposed(A: ndarray, exchanges: ndarray, x: ndarray) -> None:
+    """A^T = U^T L^T P: forward and back substitution, then the exchanges undone."""
+    d = x.shape[0]
+    for i in range(d):
+        for j in range(i):
+            x[i] -= A[j*d + i]*x[j]
+        x[i] /= A[i*d + i]
+    for i in range(d - 1, -1, -1):
+        for j in range(i + 1, d):
+            x[i] -= A[j*d + i]*x[j]
+    for k in range(d - 1, -1, -1):
+        x[k], x[exchanges[k]] = x[exchanges[k]], x[k]
 
 
 @kernel
@@ -111,5 +135,29 @@ def solve_sparse(pattern: ndarray, A: ndarray, x: ndarray) -> None:
             y[i] -= A[k]*y[columns[k]]
             k -= 1
         y[i] /= A[k]
+    for i in range(n):
+        x[order[i]] = y[i]
+
+
+@kernel
+def solve_sparse_transposed(pattern: ndarray, A: ndarray, x: ndarray) -> None:
+    """The same with A^T = U^T L^T, row by row of the factors."""
+    n, entries = pattern[0], pattern[1]
+    ends = pattern[2 : n + 3]
+    columns = pattern[n + 3 : n + 3 + entries]
+    order = pattern[n + 3 + entries :]
+    y = np.empty_like(x)
+    for i in range(n):
+        y[i] = x[order[i]]
+    for i in range(n):
+        for k in range(ends[i], ends[i + 1]):
+            if columns[k] == i:
+                y[i] /= A[k]
+            elif columns[k] > i:
+                y[columns[k]] -= A[k]*y[i]
+    for i in range(n - 1, -1, -1):
+        for k in range(ends[i], ends[i + 1]):
+            if columns[k] < i:
+                y[columns[k]] -= A[k]*y[i]
     for i in range(n):
         x[order[i]] = y[i]

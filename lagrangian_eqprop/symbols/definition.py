@@ -11,9 +11,9 @@ import sympy as sp
 
 from ..errors import invalid, unknown
 from . import views
-from .dissipation import Damping, damping_of, weighted
+from .dissipation import Damping, damping_of, force_term, force_terms, weighted
 from .graph import Graph
-from .terms import LocalTerm, Term, check_names, local_term, places_of
+from .terms import LocalTerm, Places, Term, check_names, local_term, places_of
 
 
 class Definition:
@@ -34,6 +34,11 @@ class Definition:
     damping : Symbol of ``parameters`` or number, optional
         The rate gamma of damping in proportion to mass, per unit of time: the action of e^{gamma t} L, whose equations
         are M q'' + gamma M q' + V_q = 0 for L = q' M q'/2 - V. Momenta are those of the weighted Lagrangian.
+    rayleigh : sympy expression, or sequence of Term, optional
+        A dissipation function R(q, v, t): coordinate i feels the force -dR/dv_i.
+    force : mapping of coordinate to sympy expression, or sequence of Term, optional
+        Forces that no potential gives, of coordinates, velocities, time, parameters and inputs. In a network the
+        expression of each Term is such a mapping, from the term's own coordinates.
     name : str
         How messages call the system.
 
@@ -53,6 +58,8 @@ class Definition:
         parameters: Mapping[Any, Any] | None = None,
         inputs: Sequence[Any] = (),
         damping: Any = None,
+        rayleigh: Any = None,
+        force: Any = None,
         name: str = "system",
     ) -> None:
         self.name = str(name)
@@ -88,25 +95,38 @@ class Definition:
         self.source_terms: tuple[Term, ...] = tuple(terms)
         self.graph = Graph()
         self.terms: tuple[LocalTerm, ...] = self._read(terms)
+        self.forced = rayleigh is not None or force is not None
+        if self.forced:
+            if damping is not None:
+                must = "given alone, or as m*v**2/2 times its rate in rayleigh"
+                raise invalid("damping", must, "rayleigh or force too")
+            for where, on, given, at in force_terms(self, rayleigh, force):
+                places = places_of(at, len(on), self.size, where)
+                local = force_term(given, on, places, self._declared, where, self.graph)
+                self._check_shapes(local, places, where)
+                self.terms += (local,)
         self._check_use()
 
     def _read(self, terms: Sequence[Term]) -> tuple[LocalTerm, ...]:
         declared: dict[sp.Symbol, tuple[str, int]] = {s: ("p", k) for k, s in enumerate(self.parameters)}
         declared.update({s: ("u", k) for k, s in enumerate(self.inputs)})
-        shapes = [value.shape for value in self.parameters.values()]
-        symbols = list(self.parameters)
+        self._declared = declared
         read = []
         for number, term in enumerate(terms):
             where = f"the Lagrangian of {self.name}" if self.single else f"term {number} of {self.name}"
             on = tuple(term.on) if isinstance(term.on, (list, tuple)) else (term.on,)
             places = places_of(term.at, len(on), self.size, where)
             local = local_term(term.expression, on, places, declared, where, self.graph)
-            for k in local.indices("p"):
-                if shapes[k] not in ((), places.shape) or (self.single and shapes[k]):
-                    must = "a scalar" if self.single else f"a scalar or of shape {places.shape}, one value a place"
-                    raise invalid(f"parameters[{symbols[k].name}]", f"{must} in {where}", f"shape {shapes[k]}")
+            self._check_shapes(local, places, where)
             read.append(local if self.damping is None else weighted(local, self.damping))
         return tuple(read)
+
+    def _check_shapes(self, local: LocalTerm, places: Places, where: str) -> None:
+        for k in local.indices("p"):
+            symbol, value = list(self.parameters.items())[k]
+            if value.shape not in ((), places.shape) or (self.single and value.shape):
+                must = "a scalar" if self.single else f"a scalar or of shape {places.shape}, one value a place"
+                raise invalid(f"parameters[{symbol.name}]", f"{must} in {where}", f"shape {value.shape}")
 
     def _check_use(self) -> None:
         for kind, symbols, argument in (("p", self.parameters, "parameters"), ("u", self.inputs, "inputs")):
@@ -129,8 +149,10 @@ class Definition:
     @functools.cached_property
     def digest(self) -> str:
         """What the generated code depends on; sizes and values are not in it."""
-        roots = [term.root for term in self.terms]
-        forms = " ".join(f"{term.places.kind}:{term.size}" for term in self.terms)
+        roots = [root for term in self.terms for root in term.roots]
+        forms = " ".join(
+            f"{term.places.kind}:{term.size}{_kind_of_force(term)}" for term in self.terms
+        )  # fmt: skip
         return f"{forms}\n{len(self.parameters)} {len(self.inputs)} {self.damping}\n{self.graph.digest(roots)}"
 
     # ------------------------------------------------------------------ sympy views (read-only)
@@ -146,7 +168,7 @@ class Definition:
 
     @functools.cached_property
     def equations(self) -> list[sp.Eq]:
-        """The Euler-Lagrange equations d/dt L_v - L_q = 0, one a coordinate."""
+        """The Euler-Lagrange equations d/dt L_v - L_q = f, one a coordinate; f is what forces are given."""
         return views.equations(self)
 
     @functools.cached_property
@@ -180,6 +202,10 @@ def lookup(key: Any, symbols: Any, argument: str) -> sp.Symbol:
     if name not in named:
         raise unknown(argument, str(name), named)
     return named[name]
+
+
+def _kind_of_force(term: LocalTerm) -> str:
+    return "" if term.forces is None else ":rayleigh" if term.forces.rayleigh else ":force"
 
 
 def _default(symbol: Any, value: Any) -> np.ndarray:

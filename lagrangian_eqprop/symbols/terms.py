@@ -146,6 +146,17 @@ def places_of(at: Any, size: int, coordinates: int, where: str) -> Places:
 
 
 @dataclass(frozen=True)
+class Forces:
+    """Forces that no Lagrangian gives: a dissipation function R(q, v, t), or the sum of f_a w_a over coordinates.
+
+    Its symbols are those of a term, and ("w", a) for the virtual displacement of local coordinate a.
+    """
+
+    root: Node
+    rayleigh: bool
+
+
+@dataclass(frozen=True)
 class LocalTerm:
     """A checked term: its places and its expression as a node of a graph.
 
@@ -160,16 +171,22 @@ class LocalTerm:
     expression: Any
     on: tuple[Any, ...]
     bare: Node | None = None  # without the weight of damping, where the root has it
+    forces: Forces | None = None  # of a term that is no part of the Lagrangian; its root is zero
 
     @property
     def size(self) -> int:
         return self.places.size
 
+    @property
+    def roots(self) -> list[Node]:
+        """The expression of the term: its part of the Lagrangian, or its forces."""
+        return [self.root if self.forces is None else self.forces.root]
+
     def indices(self, kind: str) -> list[int]:
         """The indices of the symbols of one kind that occur."""
         known = self.__dict__.setdefault("_indices", {})
         if kind not in known:
-            known[kind] = sorted(index for found, index in self.graph.symbols([self.root]) if found == kind)
+            known[kind] = sorted(index for found, index in self.graph.symbols(self.roots) if found == kind)
         return known[kind]
 
 

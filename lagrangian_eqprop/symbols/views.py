@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import sympy as sp
 
 from ..errors import invalid
-from .terms import time_of
+from .terms import LocalTerm, time_of
 
 if TYPE_CHECKING:
     from .definition import Definition
@@ -30,17 +30,26 @@ def lagrangian(system: Definition) -> sp.Expr:
     if system.single:
         return system.terms[0].expression
     q = coordinates(system)
-    time = q[0].args[0]
     total = sp.S.Zero
     for term in system.terms:
-        arrays = [s for k, s in enumerate(system.parameters) if k in term.indices("p") and system.parameters[s].ndim]
-        inputs = [system.inputs[k] for k in term.indices("u")]
+        if term.forces is not None:
+            continue
         for place, row in zip(term.places.places(), term.places.rows_of_coordinates(), strict=True):
-            local = {x: q[index] for x, index in zip(term.on, row, strict=True)}
-            own = {s: sp.Symbol(f"{s.name}_{place}", **s.assumptions0) for s in (*arrays, *inputs)}
-            moved = {x.diff(time): local[x].diff(time) for x in term.on}
-            total += term.expression.xreplace({**moved, **local, **own})
+            total += _moved(system, term, term.expression, place, [q[index] for index in row])
     return total
+
+
+def _moved(system: Definition, term: LocalTerm, expression: sp.Expr, place: int, row: list[sp.Expr]) -> sp.Expr:
+    """An expression of a term at one of its places, where the coordinates ``row`` stand for the local ones."""
+    if system.single:
+        return expression
+    time = row[0].args[0]
+    arrays = [s for k, s in enumerate(system.parameters) if k in term.indices("p") and system.parameters[s].ndim]
+    inputs = [system.inputs[k] for k in term.indices("u")]
+    local = dict(zip(term.on, row, strict=True))
+    own = {s: sp.Symbol(f"{s.name}_{place}", **s.assumptions0) for s in (*arrays, *inputs)}
+    moved = {x.diff(time): local[x].diff(time) for x in term.on}
+    return expression.xreplace({**moved, **local, **own})
 
 
 def _frozen(system: Definition) -> tuple[sp.Expr, list[sp.Symbol], list[sp.Symbol], dict]:
@@ -64,9 +73,27 @@ def equations(system: Definition) -> list[sp.Eq]:
     frozen, positions, velocities, back = _frozen(system)
     time = coordinates(system)[0].args[0]
     return [
-        sp.Eq(frozen.diff(v).xreplace(back).diff(time) - frozen.diff(x).xreplace(back), 0)
-        for x, v in zip(positions, velocities, strict=True)
+        sp.Eq(frozen.diff(v).xreplace(back).diff(time) - frozen.diff(x).xreplace(back), force)
+        for x, v, force in zip(positions, velocities, forces(system), strict=True)
     ]
+
+
+def forces(system: Definition) -> list[sp.Expr]:
+    """The forces that no Lagrangian gives, one a coordinate."""
+    q = coordinates(system)
+    total = [sp.S.Zero]*len(q)
+    for term in system.terms:
+        if term.forces is None:
+            continue
+        time = time_of(term.on[0], "coordinates")
+        if term.forces.rayleigh:
+            pushes = {x: -term.expression.diff(x.diff(time)) for x in term.on}
+        else:
+            pushes = term.expression
+        for place, row in zip(term.places.places(), term.places.rows_of_coordinates(), strict=True):
+            for x, index in zip(term.on, row, strict=True):
+                total[index] += _moved(system, term, pushes[x], place, [q[i] for i in row])
+    return total
 
 
 def mass_matrix(system: Definition) -> sp.Matrix:
