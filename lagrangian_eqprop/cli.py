@@ -165,7 +165,7 @@ def _simulate(chosen: argparse.Namespace) -> int:
     case, name = load(chosen.name)
     grid = _grid(case.grid, chosen.steps, chosen.duration)
     values = _settings(case.system, chosen.settings)
-    method = choose(case.system, chosen.method, chosen.order)
+    method = choose(case.system, chosen.method, chosen.order).public
     figure = chosen.output or OUTPUT / f"{name}.png"
     title = getattr(case, "title", name)
     print(title)

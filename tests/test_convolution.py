@@ -68,7 +68,7 @@ def test_without_damping_it_is_the_echo(expected):
 
 
 def test_network_and_batch():
-    """A chain with a damper on each bond and on one end, three samples with drives of their own; the adjoint."""
+    """A chain with a damper on each bond and on one end, samples with drives of their own, against the adjoint."""
     count = 5
     nodes = np.arange(count)
     edges = np.stack([nodes[:-1], nodes[1:]], 1)

@@ -293,6 +293,21 @@ def test_no_stationary_action(damped):
         damped.trajectory(start, GRID, method="gauss")
 
 
+def test_check_compares_what_there_is(damped):
+    found = damped.check(lep.Initial([0.6], v=[0.4]), GRID, lep.Cost(q**2), **PLAIN)
+    assert found.passed and set(found.errors) == {"Exact", "Adjoint", "finite differences"}
+    assert found.notes == ("Holomorphic and Centered left out: with forces that no Lagrangian gives no echo is exact",)
+    with pytest.raises(ValueError, match="no action is stationary"):
+        damped.check(lep.Ends([0.0], [1.0]), GRID, lep.Cost(q**2), **PLAIN)
+
+
+def test_forces_with_kinks_away_from_them():
+    """Drag in proportion to the square of the speed, written with Abs."""
+    values = {m: 1.3, k: 0.8, a: 0.4, g1: 0.2}
+    system = lep.System(DUFFING, coordinates=[q], parameters=values, force={q: -g1*vq*sp.Abs(vq)})
+    assert system.check(lep.Initial([0.6], v=[0.4]), GRID, lep.Cost(q**2), **PLAIN).passed
+
+
 TERMS = [lep.Term(m*vx**2/2, on=[x], at=[0, 1])]
 
 

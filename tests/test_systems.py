@@ -9,6 +9,7 @@ import pytest
 import scipy.special
 
 import lagrangian_eqprop as lep
+from lagrangian_eqprop.methods import choose
 
 NAMES = lep.systems.names()
 QUICK = ("pendulum", "kepler", "ring")  # the others are compiled only in the full run
@@ -39,6 +40,13 @@ def test_case_is_complete(name):
     assert set(case.exact) <= set(case.invariants)
     assert ("energy" in case.invariants) == (not case.inputs and case.system.damping is None and not case.system.forced)
     assert "ends" not in vars(case)  # nothing is computed before it is asked for
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_method_of_a_case_goes_by_a_name_that_users_may_give(name):
+    system = lep.systems.get(name).system
+    chosen = choose(system, None)
+    assert choose(system, chosen.public) is chosen
 
 
 def test_names_and_unknown_name():

@@ -51,6 +51,8 @@ class Method:
         Lengths of the sub-steps of a composition, in steps; 1 alone for a method itself.
     base : str or None
         The method that a composition is made of.
+    form_of : str
+        The method of which this is the form for damped systems, if it is one.
     """
 
     name: str
@@ -62,12 +64,20 @@ class Method:
     trapezoidal: bool = False
     substeps: tuple[float, ...] = (1.0,)
     base: str | None = None
+    form_of: str = ""
+
+    @property
+    def public(self) -> str:
+        """The name users ask for it by."""
+        return self.form_of or self.base or self.name
 
 
-def _method(name: str, module: ModuleType, *others: ModuleType, single: tuple[Callable, ...] = ()) -> Method:
+def _method(
+    name: str, module: ModuleType, *others: ModuleType, single: tuple[Callable, ...] = (), form_of: str = ""
+) -> Method:  # fmt: skip
     kernels = tuple(k for part in (clock, common, linear, *others) for k in kernels_of(part))
     traits = module.ORDER, module.EXPLICIT, module.SYMMETRIC, module.LABELS
-    return Method(name, *traits, (*kernels, *single), name == "verlet")
+    return Method(name, *traits, (*kernels, *single), name == "verlet", form_of=form_of)
 
 
 METHODS = {
@@ -81,10 +91,10 @@ METHODS = {
 # Forms that a method takes for some systems; they go under the name of the method.
 _WEIGHTED = _method(
     "verlet_weighted", verlet_weighted, verlet_weighted, verlet_weighted_action, stability,
-    single=(verlet.new_work, verlet.prepare, verlet.finish, verlet.start),
+    single=(verlet.new_work, verlet.prepare, verlet.finish, verlet.start), form_of="verlet",
 )  # fmt: skip
 
-_FORCED = _method("midpoint_forced", midpoint, midpoint, midpoint_action, midpoint_forced)
+_FORCED = _method("midpoint_forced", midpoint, midpoint, midpoint_action, midpoint_forced, form_of="midpoint")
 
 
 @functools.cache
