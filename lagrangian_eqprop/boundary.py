@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from .errors import invalid
+from .symbols.cost import Cost
 
 
 class Initial:
@@ -41,12 +43,37 @@ class Ends:
         Positions at the first and the last node; None for a natural end.
     guess : array_like, shape (N+1, d) or (B, N+1, d), optional
         Where the search for the path begins; by default the straight line between the ends.
+    start, stop : Cost, optional
+        Potentials W_0 and W_N at natural ends, ``lep.Cost(..., when="end")`` without targets, which are added to the
+        action: P_0 = dW_0(q_0), P_N = -dW_N(q_N). Their parameters are trained like the system's.
     """
 
-    def __init__(self, q_start: Any, q_stop: Any, guess: Any = None) -> None:
+    def __init__(self, q_start: Any, q_stop: Any, guess: Any = None, *, start: Any = None, stop: Any = None) -> None:
         self.q_start = None if q_start is None else _state("q_start", q_start)
         self.q_stop = None if q_stop is None else _state("q_stop", q_stop)
         self.guess = None if guess is None else _state("guess", guess, (2, 3))
+        self.start, self.stop = start, stop
+        self.potentials: tuple[int, ...] = ()  # the nodes, 0 and -1, that have one
+        for name, node, potential, end in (("start", 0, start, self.q_start), ("stop", -1, stop, self.q_stop)):
+            if potential is not None:
+                _check_potential(name, potential, end)
+                self.potentials += (node,)
+        self._silent: dict[int, tuple[Any, ...]] = {}
+
+    def with_data(self, q_start: Any, q_stop: Any, guess: Any) -> Ends:
+        """The same potentials with other data."""
+        other = Ends(q_start, q_stop, guess, start=self.start, stop=self.stop)
+        other._silent = self._silent  # read once, not with every batch of a training
+        return other
+
+    def silent(self, steps: int) -> tuple[Any, ...]:
+        """The potentials as costs of no weight: a problem then knows their parameters."""
+        if steps not in self._silent:
+            found = [copy.copy(potential) for potential in (self.start, self.stop) if potential is not None]
+            for potential in found:
+                potential.weights = np.zeros(steps + 1)
+            self._silent[steps] = tuple(found)
+        return self._silent[steps]
 
     def __repr__(self) -> str:
         kinds = ["natural" if end is None else "fixed" for end in (self.q_start, self.q_stop)]
@@ -96,6 +123,15 @@ class Periodic:
     def __repr__(self) -> str:
         kind = "" if self.twist is None else ", twisted"
         return f"Periodic({'period fixed' if self.energy is None else 'energy fixed'}{kind})"
+
+
+def _check_potential(name: str, potential: Any, end: np.ndarray | None) -> None:
+    if not isinstance(potential, Cost):
+        raise invalid(name, 'a lep.Cost(..., when="end")', type(potential).__name__)
+    if end is not None:
+        raise invalid(name, f"None where q_{name} is given", "both")
+    if potential.when != "end" or potential.weights is not None or potential.targets:
+        raise invalid(name, 'a lep.Cost with when="end", without weights and targets', repr(potential))
 
 
 def _matrix(twist: Any, size: int) -> np.ndarray:

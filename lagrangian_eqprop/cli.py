@@ -165,14 +165,14 @@ def _simulate(chosen: argparse.Namespace) -> int:
     case, name = load(chosen.name)
     grid = _grid(case.grid, chosen.steps, chosen.duration)
     values = _settings(case.system, chosen.settings)
-    method = choose(case.system, chosen.method, chosen.order).public
+    method = choose(case.system, chosen.method, chosen.order)
     figure = chosen.output or OUTPUT / f"{name}.png"
     title = getattr(case, "title", name)
     print(title)
     if hasattr(case, "formula"):
         print(case.formula)
     stop = grid.start + grid.duration
-    named = f"{method.base} of order {method.order}" if method.base else method.name
+    named = f"{method.base} of order {method.order}" if method.base else method.public
     print(f"{grid.steps} steps of {grid.step:.6g} from t = {grid.start:.6g} to {stop:.6g}, method {named}", flush=True)
     inputs = getattr(case, "inputs", {})
     path = case.system.trajectory(

@@ -110,7 +110,7 @@ class System(Definition):
             path. At the nodes J is of second order in the step whatever the method; see ``quadrature`` of a cost.
         estimator : OneSided, Centered, Echo, Holomorphic, Exact, Convolution or Adjoint, optional
             How the derivative with respect to the nudge is taken; Exact by default. From initial data
-            method="gauss" takes Exact alone.
+            method="gauss" takes Exact alone. NaiveForward is biased, for study.
         save : "all", "last" or int, optional
             Keep the free and the nudged trajectory in the result.
         retrace : "store", "integrate", "bits" or FixedPoint, optional

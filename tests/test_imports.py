@@ -12,15 +12,9 @@ import lagrangian_eqprop
 ROOT = Path(lagrangian_eqprop.__file__).parent
 CORE = [
     "methods.common", "methods.verlet", "methods.verlet_action", "methods.verlet_adjoint", "methods.midpoint",
-<<<<<<< ours
     "methods.midpoint_action", "methods.midpoint_adjoint", "methods.midpoint_forced", "methods.gauss_action",
     "methods.linear", "methods.stability", "methods.verlet_weighted", "methods.verlet_weighted_action", "eqprop.echo",
     "eqprop.adjoint", "eqprop.replay", "solvers.nudges", "solvers.elimination", "compiler.kernel", "compiler.contract",
-=======
-    "methods.midpoint_action", "methods.midpoint_adjoint", "methods.gauss_action", "methods.linear",
-    "methods.stability", "eqprop.echo", "eqprop.adjoint", "solvers.nudges", "solvers.elimination", "compiler.kernel",
-    "compiler.contract",
->>>>>>> theirs
 ]  # fmt: skip
 FORBIDDEN = {
     "symbols": "compiler methods solvers eqprop learning analysis plotting cli demos systems",

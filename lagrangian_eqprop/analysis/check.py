@@ -112,7 +112,7 @@ def check(
         "targets": targets, "inputs": inputs, "parameters": parameters, "method": method, "order": order,
         "compiled": compiled,
     }  # fmt: skip
-    problem = problem_of(system, grid, cost, options)
+    problem = problem_of(system, grid, cost, options, boundary)
     check_boundary(boundary)
     check_action(problem, boundary)
     if isinstance(boundary, Initial):

@@ -18,8 +18,9 @@ from ..solvers.gauss import refuse_gauss
 from ..solvers.initial import integrate
 from ..solvers.periodic import Cycle, State
 from ..solvers.problem import Problem
+from ..solvers.robin import two_point
 from ..solvers.start import Start
-from ..solvers.twopoint import TwoPoint, solve
+from ..solvers.twopoint import solve
 
 IMAGINARY = 1e-30
 
@@ -113,7 +114,7 @@ class ForwardEnds:
         """J, by Newton from the free path."""
         problem, two, steps = self.problem, self.two, self.problem.grid.steps
         theta = changes.get("theta", self.base["theta"]).astype(dtype)
-        moved = TwoPoint(problem, self.boundary)
+        moved = two_point(problem, self.boundary)
         moved.env = moved.env._replace(theta=theta)
         total = np.zeros(two.samples, dtype)
         paths = []

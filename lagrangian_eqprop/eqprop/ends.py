@@ -169,11 +169,19 @@ def _add_contrast(two: TwoPoint, samples: list[int], q: ndarray, coefficients: n
     work = two.workspace(np.iscomplexobj(q))
     rows = np.repeat(np.array(samples), len(q)//len(samples))
     work.run("contrast_paths", work.span, rows, coefficients.astype(q.dtype), work.padded(q), g, work.room)
+    for row, path, coefficient in zip(rows.tolist(), q, coefficients, strict=True):
+        two.add_parameters(row, path, coefficient, g)
 
 
 def _exact(two: TwoPoint, paths: Paths) -> Parts:
     """The limit of no nudge at all."""
-    work, total = two.workspace(), _parts(two)
+    total = _parts(two)
+    if two.potentials:
+        for b, free in enumerate(paths):
+            if not free.message:
+                total.dq[b], total.dp[b] = _respond(two, b, free, total.g)
+        return total
+    work = two.workspace()
     asked = np.array([not message for message in paths.messages])
     done, ends = asked.copy(), np.zeros((two.samples, 2, two.problem.system.size))
     slope, kept = np.empty_like(work.room.r), np.empty_like(work.room.H)
@@ -187,6 +195,7 @@ def _respond(two: TwoPoint, b: int, free: Solution, g: ndarray) -> ndarray:
     """The same for one sample, with exchanges of pivots across nodes."""
     response, slope, upper = _response(two, b, free)
     two.problem.run("path_response", two.env, b, free.q, response, g)
+    two.add_response(b, free.q, response, g)
     return np.stack([slope[0] - upper[0] @ response[1], slope[-1] - upper[-1].T @ response[-2]])
 
 
@@ -229,6 +238,7 @@ def _adjoint(two: TwoPoint, b: int, free: Solution) -> Parts:
     multiplier[two.low : two.high] = -splu(jacobian).solve(free_slope, trans="T").reshape(count, d)
     g = np.zeros_like(two.problem.theta)
     two.problem.run("path_response", two.env, b, free.q, -multiplier, g)
+    two.add_response(b, free.q, -multiplier, g)
     return Parts(g, (slope[0] + upper[0] @ multiplier[1])[None], (slope[-1] + upper[-1].T @ multiplier[-2])[None])
 
 

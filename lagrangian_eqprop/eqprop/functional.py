@@ -25,7 +25,7 @@ import sympy as sp
 from numpy import ndarray
 from sympy.physics.mechanics import dynamicsymbols
 
-from ..boundary import Boundary, Periodic
+from ..boundary import Boundary, Ends, Periodic
 from ..compiler.derivatives import gradient as derivatives
 from ..errors import invalid
 from ..grid import Grid
@@ -126,8 +126,9 @@ def _functional(losses: Losses, boundary: Any, options: dict[str, Any]) -> Gradi
     if problem.method.name not in ("verlet", "midpoint"):
         must = "'verlet' or 'midpoint' for costs of velocities or integrals"
         raise invalid("method", must, repr(problem.method.name))
-    if isinstance(boundary, Periodic):
-        raise invalid("boundary", "lep.Initial or lep.Ends for costs of velocities or integrals", "Periodic")
+    if isinstance(boundary, Periodic) or isinstance(boundary, Ends) and boundary.potentials:
+        must = "lep.Initial, or lep.Ends without potentials, for costs of velocities or integrals"
+        raise invalid("boundary", must, type(boundary).__name__)
     stepping = {key: options[key] for key in ("stability", "progress", "on_failure") if key in options}
     own = {key: value for key, value in (losses.given["parameters"] or {}).items()
            if lookup(key, problem.values, "parameters") in system.parameters}  # fmt: skip

@@ -76,11 +76,17 @@ def kernels_for(costs: Sequence[Cost], forced: bool = False) -> tuple[Callable, 
     return _kernels_of(_STEPPING if not costs else _SWEEPING if forced else _ALL)
 
 
+def potentials_of(boundary: Any, grid: Any) -> tuple[Cost, ...]:
+    """Potentials at the ends, as costs of no weight."""
+    return boundary.silent(grid.steps) if isinstance(boundary, Ends) and isinstance(grid, Grid) else ()
+
+
 def problem_of(
-    system: Definition, grid: Grid, cost: Any, options: dict[str, Any], stages: int | None = None
+    system: Definition, grid: Grid, cost: Any, options: dict[str, Any], boundary: Any = None,
+    stages: int | None = None,
 ) -> Problem:  # fmt: skip
-    """The problem with the kernels it needs."""
-    costs = cost_list(cost)
+    """The problem with the kernels it needs; it knows the parameters of potentials at the boundary."""
+    costs = (*cost_list(cost), *potentials_of(boundary, grid))
     problem = Problem(system, grid, costs, kernels=kernels_for(costs, system.forced), **options)
     if problem.method.name == "gauss":
         problem.stages = check_stages(stages)
@@ -109,7 +115,7 @@ def gradient(
         raise invalid("retrace", "'bits' for Initial and Exact alone", f"{boundary!r} and {estimator!r}")
     if isinstance(fixed, FixedPoint) and (save is not None or dtype not in (float, np.float64, "float64")):
         raise invalid("retrace", "'bits' without save, and in float64", f"save={save!r} and dtype={dtype!r}")
-    problem = problem_of(system, grid, cost, options, stages)
+    problem = problem_of(system, grid, cost, options, boundary, stages)
     check_action(problem, boundary)
     check_estimator(problem, boundary, estimator)
     if isinstance(estimator, Echo):
@@ -117,7 +123,8 @@ def gradient(
             must = "other than Echo where there is no free run: an echo begins where that ended"
             raise invalid("estimator", must, repr(estimator))
         if estimator.ranges:
-            problem = problem_of(system, grid, cost, {**options, "parameters": quantised(problem, estimator)}, stages)
+            coarse = {**options, "parameters": quantised(problem, estimator)}
+            problem = problem_of(system, grid, cost, coarse, boundary, stages)
     if isinstance(estimator, Holomorphic):
         check_analytic(problem)
     if isinstance(estimator, NaiveForward) and not isinstance(boundary, Initial):

@@ -24,7 +24,7 @@ from ..symbols.definition import Definition, lookup
 from ..trajectory import Trajectory
 from . import initial as initial_value
 from .dissipation import check_action, check_nudge
-from .gradient import check_choices, check_on_failure, cost_list, nudged_initial, problem_of
+from .gradient import check_choices, check_on_failure, cost_list, nudged_initial, potentials_of, problem_of
 
 
 def trajectory(
@@ -41,9 +41,9 @@ def trajectory(
     if not nudge and cost is None and options.get("targets"):
         raise invalid("targets", "given together with a cost", "no cost")
     if not nudge:
-        options["parameters"] = _own(system, cost, options.get("parameters"))
+        options["parameters"] = _own(system, cost, options.get("parameters"), potentials_of(boundary, grid))
         cost, options["targets"] = None, None
-    problem = problem_of(system, grid, cost, options, stages)
+    problem = problem_of(system, grid, cost, options, boundary, stages)
     check_action(problem, boundary)
     check_nudge(problem, nudge)
     if isinstance(boundary, Ends):
@@ -100,9 +100,9 @@ def settled(found: Trajectory | None, failures: Failures, on_failure: str, grid:
     return found
 
 
-def _own(system: Definition, cost: Any, parameters: Any) -> Any:
+def _own(system: Definition, cost: Any, parameters: Any, potentials: tuple[Any, ...]) -> Any:
     """The system's own parameters of those given: a free path owes nothing to a readout in the cost."""
     if not parameters or cost is None:
         return parameters
-    known = bind(system, cost_list(cost)).parameters
-    return {key: value for key, value in parameters.items() if lookup(key, known, "parameters") in system.parameters}
+    known, own = (bind(system, (*costs, *potentials)).parameters for costs in (cost_list(cost), ()))
+    return {key: value for key, value in parameters.items() if lookup(key, known, "parameters") in own}

@@ -43,7 +43,7 @@ class Dataset:
         if not cost_list(cost):
             raise invalid("cost", "a lep.Cost or a non-empty list of them", repr(cost))
         given = {"targets": targets, "inputs": inputs, "parameters": parameters}
-        problem = problem_of(system, grid, cost, {**given, **options})
+        problem = problem_of(system, grid, cost, {**given, **options}, boundary)
         check_boundary(boundary)
         self.boundary = boundary
         if isinstance(boundary, Initial):
@@ -88,7 +88,7 @@ class Dataset:
             phase = {i: rows(value, 0) for i, value in b.phase.items()} if isinstance(b.phase, dict) else b.phase
             part = Periodic(rows(b.guess, 2), b.twist, phase=phase, energy=rows(b.energy, 0))
         else:
-            part = Ends(rows(b.q_start), rows(b.q_stop), guess=rows(b.guess, 2))
+            part = b.with_data(rows(b.q_start), rows(b.q_stop), rows(b.guess, 2))
 
         def cut(signals: Mapping[sp.Symbol, Any]) -> dict[sp.Symbol, Any]:
             return {s: v.take(samples, self.size) if isinstance(v, _Rows) else v for s, v in signals.items()}

@@ -37,7 +37,7 @@ class ByStep:
 
 
 @dataclass
-class _Points:
+class Points:
     """Where terms are evaluated: labels, times passed over h, positions, velocities and weights."""
 
     labels: ndarray
@@ -54,11 +54,11 @@ def action_by_step(problem: Problem, b: int, q: ndarray, h: Any, theta: ndarray)
     k, v = np.arange(count), (q[1:] - q[:-1])/h
     if problem.method.labels == "middles":
         shares = np.full((2, count), 0.5)
-        points = _Points(k, "middles", k + 0.5, 0.5*(q[1:] + q[:-1]), v, np.ones(count))
+        points = Points(k, "middles", k + 0.5, 0.5*(q[1:] + q[:-1]), v, np.ones(count))
         x = k
     else:
         shares = np.repeat(np.eye(2), count, 1)
-        points = _Points(
+        points = Points(
             np.append(k, k + 1), "nodes", np.append(k, k + 1.0), np.append(q[:-1], q[1:], 0), np.append(v, v, 0),
             np.full(2*count, 0.5),
         )  # fmt: skip
@@ -79,7 +79,7 @@ def cost_by_step(problem: Problem, b: int, q: ndarray, h: Any, theta: ndarray) -
     for number, (cost, term) in enumerate(zip(problem.costs, problem.bound.terms, strict=True)):
         scales = cost.weights is None and cost.when == "path"  # w_k is proportional to h
         rate = base[number]/problem.grid.step
-        points = _Points(k, "nodes", k.astype(float), q, None, rate if scales else base[number])
+        points = Points(k, "nodes", k.astype(float), q, None, rate if scales else base[number])
         value, by_q, _, by_time, by_theta = _sum(problem, [(term, _cost_roots(problem, term))], b, points, h, theta)
         passed = h if scales else 1.0
         total.h = total.h + passed*(by_time*k).sum()
@@ -140,7 +140,7 @@ def _slopes(term: LocalTerm, root: Node, times: Sequence[Node]) -> Roots:
 
 
 def _sum(
-    problem: Problem, terms: Sequence[tuple[LocalTerm, Roots]], b: int, points: _Points, h: Any, theta: ndarray
+    problem: Problem, terms: Sequence[tuple[LocalTerm, Roots]], b: int, points: Points, h: Any, theta: ndarray
 ) -> tuple[Any, ndarray, ndarray, ndarray, ndarray]:
     """Weighted sums over points of the roots; by q, v and time they are kept apart."""
     dtype = np.result_type(points.q, theta, type(h), float)
@@ -151,7 +151,7 @@ def _sum(
         rows, places, size = term.places.rows_of_coordinates(), term.places.places(), term.size
         values = [
             points.weight[:, None]*np.broadcast_to(value, (len(points.q), len(rows)))
-            for value in evaluate(term.graph, roots, _leaves(problem, term, b, points, h, theta))
+            for value in evaluate(term.graph, roots, leaves_at(problem, term, b, points, h, theta))
         ]
         total += values[0].sum()
         for a in range(size):
@@ -164,8 +164,8 @@ def _sum(
     return total[()], by_q, by_v, by_time, by_theta
 
 
-def _leaves(
-    problem: Problem, term: LocalTerm, b: int, points: _Points, h: Any, theta: ndarray
+def leaves_at(
+    problem: Problem, term: LocalTerm, b: int, points: Points, h: Any, theta: ndarray
 ) -> dict[tuple[str, int], Any]:
     """The values of a term's symbols, (points, places)."""
     passed = points.tau[:, None]*h

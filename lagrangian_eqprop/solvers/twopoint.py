@@ -28,6 +28,7 @@ from .newton_paths import DOUBTFUL, FAILED
 from .nudges import nudge_gradient, nudge_hessian, nudge_value
 from .problem import Problem
 from .record import make_trajectory
+from .robin import two_point
 from .twopoint_search import Solution, TwoPoint, elimination_module
 
 __all__ = ["Paths", "Solution", "TwoPoint", "elimination_module", "judge", "solve", "trajectory"]
@@ -99,7 +100,7 @@ def solve(
     problem: Problem, boundary: Ends, on_failure: str, beta: float = 0.0, progress: Any = None
 ) -> tuple[TwoPoint, Paths]:
     """The free paths (with ``beta`` the nudged ones) of all samples."""
-    two = TwoPoint(problem, boundary)
+    two = two_point(problem, boundary)
     paths = free_paths(two)
     if beta:
         samples = [b for b, message in enumerate(paths.messages) if not message]
@@ -140,6 +141,8 @@ def warn(two: TwoPoint, paths: Paths) -> None:
 
 def free_paths(two: TwoPoint) -> Paths:
     """The stationary paths of all samples, from their guesses."""
+    if two.potentials:
+        return _stacked([two.free(b, False) for b in range(two.samples)])
     guesses = two.guesses()
     if two.problem.method.base and two.boundary.guess is None and two.problem.grid.coarse.steps > 1:
         # a composition's path is near that of its method, which is easier to find
@@ -161,6 +164,8 @@ def nudged_paths(
     two: TwoPoint, free: Paths, samples: Sequence[int], betas: Sequence[complex]
 ) -> list[Solution | None]:
     """The nudged paths on the branches of the free ones; None where Newton leaves them."""
+    if two.potentials:
+        return [two.nudged(b, free.row(b), beta) for b, beta in zip(samples, betas, strict=True)]
     complex_numbers = any(isinstance(beta, complex) for beta in betas)
     flat = two.workspace(complex_numbers).padded(free.q[samples])
     paths = _newton(two, flat, np.array(samples), np.array(betas), search=False, rounds=30)
@@ -172,6 +177,12 @@ def nudged_paths(
         else:
             found.append(None if status == FAILED else two.nudged(b, free.row(b), beta))
     return found
+
+
+def _stacked(found: list[Solution]) -> Paths:
+    names = "q", "p", "residual", "index"
+    q, p, residual, index = (np.array([getattr(one, name) for one in found]) for name in names)
+    return Paths(q, p, residual, index, [one.message for one in found])
 
 
 def _newton(two: TwoPoint, flat: ndarray, samples: ndarray, betas: ndarray, search: bool, rounds: int) -> Paths:

@@ -63,6 +63,8 @@ class State:
 class TwoPoint:
     """The discrete action of one problem between its ends, and the three ways to a stationary point."""
 
+    potentials: tuple[Any, ...] = ()  # at natural ends; see ``robin``
+
     def __init__(self, problem: Problem, boundary: Ends) -> None:
         self.problem, self.boundary = problem, boundary
         if problem.stages and any(problem.sampled_inside):
@@ -198,6 +200,12 @@ class TwoPoint:
         diagonal, upper = self.hessian(b, q, 0.0)
         diagonal[::s], upper[::s], upper[s - 1 :: s] = np.eye(q.shape[1])*np.abs(diagonal).max(), 0.0, 0.0
         return int(self.factorise(diagonal, upper)[0])
+
+    def add_parameters(self, b: int, q: ndarray, weight: complex, g: ndarray) -> None:
+        """g += weight d_theta(-W) of potentials at the ends; here there are none."""
+
+    def add_response(self, b: int, q: ndarray, dq: ndarray, g: ndarray) -> None:
+        """g += d_theta(-W) along dq; here there are none."""
 
     # ------------------------------------------------------------------ ways to a stationary point
     def newton(
