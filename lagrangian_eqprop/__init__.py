@@ -14,7 +14,16 @@ from .system import System
 
 if TYPE_CHECKING:
     from . import demos, plotting, systems
-    from .eqprop.estimators import Adjoint, Centered, Convolution, Echo, Exact, Holomorphic, NaiveForward, OneSided
+    from .eqprop.estimators import (
+        Adjoint,
+        Centered,
+        ConvolutionAction,
+        Echo,
+        Exact,
+        Holomorphic,
+        NaiveForward,
+        OneSided,
+    )
     from .learning.optimisers import SGD, Adam
     from .learning.storage import load, save
     from .solvers.fixed import FixedPoint
@@ -27,11 +36,11 @@ _LATER = {
     "Holomorphic": "eqprop.estimators", "OneSided": "eqprop.estimators", "Adam": "learning.optimisers",
     "SGD": "learning.optimisers", "load": "learning.storage", "save": "learning.storage", "systems": "",
     "demos": "", "plotting": "", "Echo": "eqprop.estimators", "NaiveForward": "eqprop.estimators",
-    "FixedPoint": "solvers.fixed", "Convolution": "eqprop.estimators",
+    "FixedPoint": "solvers.fixed", "ConvolutionAction": "eqprop.estimators",
 }  # fmt: skip
 
 __all__ = [
-    "AccuracyWarning", "Adam", "Adjoint", "AllPairs", "CacheError", "Centered", "ConvergenceError", "Convolution",
+    "AccuracyWarning", "Adam", "Adjoint", "AllPairs", "CacheError", "Centered", "ConvergenceError", "ConvolutionAction",
     "Cost", "Echo", "Ends", "Exact", "FixedPoint", "Grid", "Holomorphic", "Initial", "IntegralCost", "NaiveForward",
     "OneSided", "Periodic", "SGD", "System", "Term", "demos", "load", "plotting", "save", "systems",
 ]  # fmt: skip

@@ -108,7 +108,7 @@ class System(Definition):
             J is the sum over nodes of w_k c(q_k, t_k), the mean over a batch. Costs of velocities, c(q_k, v_k, t_k)
             with the velocities of :meth:`trajectory`, and losses of integrals nudge with the force found on the free
             path. At the nodes J is of second order in the step whatever the method; see ``quadrature`` of a cost.
-        estimator : OneSided, Centered, Echo, Holomorphic, Exact, Convolution or Adjoint, optional
+        estimator : OneSided, Centered, Echo, Holomorphic, Exact, ConvolutionAction or Adjoint, optional
             How the derivative with respect to the nudge is taken; Exact by default. From initial data
             method="gauss" takes Exact alone. NaiveForward is biased, for study.
         save : "all", "last" or int, optional

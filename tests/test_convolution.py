@@ -48,7 +48,7 @@ def expected_gradients(request):
 def test_exact_at_every_nudge(expected, beta):
     cost, targets, found = expected
     options = {"targets": targets, "inputs": {u: DRIVE}, **PLAIN}
-    result = pair().gradient(REST, GRID, cost, estimator=lep.Convolution(beta), **options)
+    result = pair().gradient(REST, GRID, cost, estimator=lep.ConvolutionAction(beta), **options)
     assert_close([result[s] for s in VALUES], found["theta"], max(1e-10, 1e-15/beta))  # rounding of paths over beta
     assert_close(result.initial.q, found["q"], max(1e-10, 1e-14/beta))  # small beside what it is the difference of
     assert_close(result.initial.v, found["other"], max(1e-10, 1e-14/beta))
@@ -61,7 +61,7 @@ def test_without_damping_it_is_the_echo(expected):
     still = {g1: 0.0, g2: 0.0}
     plain = lep.System(LAGRANGIAN, coordinates=[x, z], parameters={s: VALUES[s] for s in (m, k, c)}, inputs=[u])
     options = {"targets": targets, "inputs": {u: DRIVE}, **PLAIN}
-    one = pair().gradient(REST, GRID, cost, estimator=lep.Convolution(), parameters=still, **options)
+    one = pair().gradient(REST, GRID, cost, estimator=lep.ConvolutionAction(), parameters=still, **options)
     other = plain.gradient(REST, GRID, cost, **options)
     for symbol in (m, k, c):
         assert_close(one[symbol], other[symbol], 1e-11)
@@ -85,7 +85,7 @@ def test_network_and_batch():
     for grid, push in ((short, np.stack([DRIVE, DRIVE**2, TARGET])[:, :21, None]), (long, np.cos)):
         options = {"targets": {y: 0.2}, "inputs": {u: push}, **PLAIN}
         found, expected = (net.gradient(start, grid, cost, estimator=estimator, **options)
-                           for estimator in (lep.Convolution(), lep.Adjoint()))  # fmt: skip
+                           for estimator in (lep.ConvolutionAction(), lep.Adjoint()))  # fmt: skip
         for symbol in net.parameters:
             assert_close(found[symbol], expected[symbol], 1e-11)
         assert_close(found.initial.q, expected.initial.q, 1e-11)
@@ -96,8 +96,8 @@ def test_network_and_batch():
 @pytest.mark.slow
 def test_compiled_code_does_the_same(expected):
     cost, targets, _ = expected
-    one, other = (pair().gradient(REST, GRID, cost, estimator=lep.Convolution(), targets=targets, inputs={u: DRIVE},
-                                  compiled=flag) for flag in (True, False))  # fmt: skip
+    options = {"estimator": lep.ConvolutionAction(), "targets": targets, "inputs": {u: DRIVE}}
+    one, other = (pair().gradient(REST, GRID, cost, compiled=flag, **options) for flag in (True, False))
     assert_close([one[s] for s in VALUES], [other[s] for s in VALUES], 1e-12)
 
 
@@ -106,7 +106,7 @@ def refused(message, start=None, cost=q**2, **given):
     lagrangian = given.pop("lagrangian", m*vq**2/2 - k*q**2/2)
     system = lep.System(lagrangian, coordinates=[q], parameters={m: 1.0, k: 2.0, g1: 0.3}, **given)
     start = lep.Initial([0.0], v=[0.0]) if start is None else start
-    options = {"estimator": lep.Convolution(), "inputs": dict.fromkeys(system.inputs, 1.0), **PLAIN}
+    options = {"estimator": lep.ConvolutionAction(), "inputs": dict.fromkeys(system.inputs, 1.0), **PLAIN}
     with pytest.raises(ValueError, match=message):
         system.gradient(start, GRID, lep.Cost(cost), **options)
 
@@ -127,9 +127,9 @@ LINEAR = g1*vq**2/2
     ("rayleigh, which pushes q by positions", {"rayleigh": g1*vq*q}),
     ("force, which need not be symmetric", {"force": {q: -g1*vq}}),
     ("damping makes the action depend on time", {"damping": g1}),
-    ("q of Initial must be 0 for Convolution", {"start": lep.Initial([0.1], v=[0.0]), "rayleigh": LINEAR}),
-    ("v of Initial must be 0 for Convolution", {"start": lep.Initial([0.0], v=[0.1]), "rayleigh": LINEAR}),
-    ("p of Initial must be 0 for Convolution", {"start": lep.Initial([0.0], p=[0.1]), "rayleigh": LINEAR}),
+    ("q of Initial must be 0 for ConvolutionAction", {"start": lep.Initial([0.1], v=[0.0]), "rayleigh": LINEAR}),
+    ("v of Initial must be 0 for ConvolutionAction", {"start": lep.Initial([0.0], v=[0.1]), "rayleigh": LINEAR}),
+    ("p of Initial must be 0 for ConvolutionAction", {"start": lep.Initial([0.0], p=[0.1]), "rayleigh": LINEAR}),
     ("got Ends.*no action is stationary", {"start": lep.Ends([0.0], [0.0]), "rayleigh": LINEAR}),
 ])  # fmt: skip
 def test_refusals(message, given):
@@ -140,13 +140,13 @@ def test_refuses_what_is_not_reciprocal():
     gyroscope = m*(vx**2 + vz**2)/2 + c*(x*vz - z*vx)/2 - k*(x**2 + z**2)/2
     system = lep.System(gyroscope, coordinates=[x, z], parameters={m: 1.0, k: 2.0, c: 0.4, g1: 0.3}, rayleigh=g1*vx**2)
     with pytest.raises(ValueError, match="couples x and the velocity of z without symmetry"):
-        system.gradient(REST, GRID, lep.Cost(z**2), estimator=lep.Convolution(), **PLAIN)
+        system.gradient(REST, GRID, lep.Cost(z**2), estimator=lep.ConvolutionAction(), **PLAIN)
     plain = lep.System(m*vq**2/2 - k*q**2/2, coordinates=[q], parameters={m: 1.0, k: 2.0})
     with pytest.raises(ValueError, match="where nothing is damped the others are exact"):
-        plain.gradient(lep.Initial([0.0], v=[0.0]), GRID, lep.Cost(q), estimator=lep.Convolution(), **PLAIN)
+        plain.gradient(lep.Initial([0.0], v=[0.0]), GRID, lep.Cost(q), estimator=lep.ConvolutionAction(), **PLAIN)
 
 
 @pytest.mark.parametrize("beta", [0, np.nan, True, "1"])
 def test_bad_nudges(beta):
     with pytest.raises(ValueError, match="beta must be a finite real number other than 0"):
-        lep.Convolution(beta)
+        lep.ConvolutionAction(beta)

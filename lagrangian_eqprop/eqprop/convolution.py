@@ -36,7 +36,7 @@ from ..methods.midpoint import finish, new_work, prepare, start, step
 from ..methods.midpoint_forced import virtual_work
 from ..solvers.problem import Problem
 from ..symbols.terms import LocalTerm
-from .estimators import Convolution
+from .estimators import ConvolutionAction
 from .radius import Parts
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def pairing(
                 cost_gradient(env, b, k, node_time(env, k), nodes[b, k], slope[b], 1.0)
 
 
-def convolve(problem: Problem, free: FreeRun, estimator: Convolution) -> Parts:
+def convolve(problem: Problem, free: FreeRun, estimator: ConvolutionAction) -> Parts:
     """The contrast of two nudged runs, of all samples that have not failed."""
     good, steps = free.failures.good, problem.grid.steps
     path = np.concatenate([nodes[:, :-1] for nodes in free.nodes] + [free.nodes[-1][:, -1:]], 1)
@@ -134,7 +134,7 @@ def check(problem: Problem, boundary: Any) -> None:
     ValueError
         Says which term, initial datum or argument stands against it.
     """
-    system, must = problem.system, "another than Convolution, which is for linear systems with rayleigh"
+    system, must = problem.system, "another than ConvolutionAction, which is for linear systems with rayleigh"
     if system.damping is not None:
         raise invalid("estimator", f"{must}; damping makes the action depend on time", "damping=")
     if not system.forced:
@@ -146,7 +146,7 @@ def check(problem: Problem, boundary: Any) -> None:
     if isinstance(boundary, Initial):
         for name, state in (("q", boundary.q), ("v", boundary.v), ("p", boundary.p)):
             if state is not None and state.any():
-                raise invalid(f"{name} of Initial", "0 for Convolution, whose action begins at rest", "other values")
+                raise invalid(f"{name} of Initial", "0 for ConvolutionAction, which begins at rest", "other values")
 
 
 def _against(problem: Problem, term: LocalTerm) -> str:

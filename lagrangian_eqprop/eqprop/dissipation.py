@@ -8,7 +8,7 @@ from ..boundary import Initial
 from ..errors import invalid
 from ..solvers.problem import Problem
 from .convolution import check as check_convolution
-from .estimators import Adjoint, Convolution, Estimator, Exact
+from .estimators import Adjoint, ConvolutionAction, Estimator, Exact
 
 
 def _named(problem: Problem) -> str:
@@ -26,14 +26,14 @@ def check_action(problem: Problem, boundary: Any) -> None:
 
 def check_estimator(problem: Problem, boundary: Any, estimator: Estimator) -> None:
     """An echo needs an action, a convolution a linear system."""
-    if isinstance(estimator, Convolution):
+    if isinstance(estimator, ConvolutionAction):
         check_convolution(problem, boundary)
     elif problem.system.forced and not isinstance(estimator, (Exact, Adjoint)):
         raise ValueError(
             f"estimator must be Exact or Adjoint here, not {type(estimator).__name__}: {_named(problem)}, which makes "
             f"an exact echo impossible. The nudged path of such a system answers by its response, where the gradient "
             f"needs the transposed one; the two are equal only where an action is stationary, and what is missing is "
-            f"of the order of the damping. Exact sweeps doubled variables instead, Convolution nudges a linear "
+            f"of the order of the damping. Exact sweeps doubled variables instead, ConvolutionAction nudges a linear "
             f"system from rest; damping in proportion to mass, System(..., damping=gamma), keeps an action and every "
             f"estimator"
         )

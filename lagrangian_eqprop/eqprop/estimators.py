@@ -229,7 +229,7 @@ class NaiveForward:
 
 
 @dataclass(frozen=True)
-class Convolution:
+class ConvolutionAction:
     """[g(beta) - g(-beta)]/(2 beta) on the convolution action of a linear damped system: exact at every beta.
 
     The nudged runs are the same device, with the same damping and from the same rest, driven by the error of the free
@@ -248,7 +248,7 @@ class Convolution:
         _beta(self.beta)
 
 
-Estimator = OneSided | Centered | Echo | Holomorphic | Exact | Adjoint | NaiveForward | Convolution
+Estimator = OneSided | Centered | Echo | Holomorphic | Exact | Adjoint | NaiveForward | ConvolutionAction
 
 
 def contrast(estimator: Estimator) -> tuple[np.ndarray, np.ndarray]:

@@ -36,7 +36,7 @@ from .dissipation import check_action, check_estimator
 from .estimators import (
     Adjoint,
     Centered,
-    Convolution,
+    ConvolutionAction,
     Echo,
     Estimator,
     Exact,
@@ -52,7 +52,7 @@ from .result import Gradient, InitialGradient, InputGradients
 _STEPPING = (start, stepping, tangent, record, nudges, twopoint, closed, newton_band, newton_terms, newton_paths)
 _ALL = (*_STEPPING, echo, replay, adjoint, initial_value, naive, ends, periodic)
 _SWEEPING = (*_ALL, doubled, convolution)  # of systems with forces, whose method has what it calls
-_ESTIMATORS = (OneSided, Centered, Echo, Holomorphic, Exact, Adjoint, NaiveForward, Convolution)
+_ESTIMATORS = (OneSided, Centered, Echo, Holomorphic, Exact, Adjoint, NaiveForward, ConvolutionAction)
 
 
 def cost_list(cost: Cost | Sequence[Cost] | None) -> tuple[Cost, ...]:

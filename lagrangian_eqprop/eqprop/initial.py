@@ -31,7 +31,7 @@ from .doubled import doubled
 from .estimators import (
     Adjoint,
     Centered,
-    Convolution,
+    ConvolutionAction,
     Echo,
     Estimator,
     Exact,
@@ -97,7 +97,7 @@ def estimate(problem: Problem, free: FreeRun, estimator: Estimator, progress: An
         if problem.system.forced:
             return doubled(problem, free)
         return linear_response(problem, free, progress)
-    if isinstance(estimator, Convolution):
+    if isinstance(estimator, ConvolutionAction):
         return convolve(problem, free, estimator)
     if isinstance(estimator, Adjoint):
         return _adjoint(problem, free)
