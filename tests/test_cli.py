@@ -92,6 +92,19 @@ def test_settings_and_duration_reach_the_solver(model, here, capsys):
     assert (here / "a" / "b.svg").exists()
 
 
+@pytest.mark.slow
+def test_simulate_knows_the_order(model, here, capsys):
+    """At the step of 0.1 the error of order 6 is far below that of the method alone."""
+    errors = []
+    for order in ("2", "6"):
+        options = ["--order", order, "--steps", "30", "--duration", "3", "--save", "x.npz"]
+        assert main(["simulate", f"{model}:case", *options]) == 0
+        with np.load("x.npz") as saved:
+            errors.append(np.abs(saved["q"][:, 0] - np.cos(saved["t"])).max())
+    assert "method verlet of order 6" in capsys.readouterr().out
+    assert errors[0] > 1e-4 and errors[1] < 1e-8
+
+
 def test_array_parameters_are_filled():
     system = lep.systems.get("fput").system
     values = cli._settings(system, ["k=1.5", "a = 0"])
@@ -113,6 +126,7 @@ def test_array_parameters_are_filled():
         (["simulate", "pendulum", "--duration", "-1"], "--duration must be a positive"),
         (["simulate", "pendulum", "--method", "euler"], "method must be one of"),
         (["simulate", "double_pendulum", "--method", "verlet"], "use method='midpoint'"),
+        (["simulate", "pendulum", "--order", "5"], "order must be 2, 4, 6 or 8"),
         (["simulate", "missing.py:case"], "an existing file"),
         (["simulate", "model.py"], "FILE.py:NAME"),
         (["simulate", "model.py:other"], "an object in model.py"),

@@ -380,6 +380,14 @@ def test_morse_index_counts_conjugate_points(order, duration):
     assert natural.morse_index == int(duration/np.pi + 0.5)
 
 
+def test_a_nudge_that_leaves_the_branch_names_the_index():
+    options = {"targets": {y: aim}, "inputs": {u: drive}, "order": 4, **PLAIN}
+    grid = lep.Grid(10, step=0.5)
+    index = HENON.trajectory(ENDS, grid, inputs={u: drive}, order=4, **PLAIN).morse_index
+    with pytest.raises(lep.ConvergenceError, match=rf"leaves the branch .*\(Morse index {index} against"):
+        HENON.gradient(ENDS, grid, COST, estimator=lep.Centered(200.0), **options)
+
+
 def test_paths_between_distant_ends():
     """Ends that Newton does not reach from the straight line."""
     L = vx**2 + vz**2/2 + vx*vz*sp.cos(x - z) + 9.81*(2*sp.cos(x) + sp.cos(z))

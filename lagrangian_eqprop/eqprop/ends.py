@@ -123,9 +123,10 @@ def _nudged(two: TwoPoint, paths: Paths, rows: list[tuple[int, float]], nudge: s
         if moved is not None and moved.success and moved.index == free.index:
             found.append(("", moved))
             continue
+        indices = [path.index - two.inner_index(b, path.q) if path else "none" for path in (free, moved)]
         text = (
             f"the nudged path of sample {b} leaves the branch of the free one at beta = {beta:.3g} (Morse index "
-            f"{free.index} against {moved.index if moved else 'none'}); take a smaller beta, or Exact"
+            f"{indices[0]} against {indices[1]}); take a smaller beta, or Exact"
         )
         found.append((text, free))
     return found
