@@ -5,15 +5,18 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from .boundary import Ends, Initial, Periodic
+from .boundary import Ends, Equilibrium, Initial, Periodic
+from .convergent import Convergent
 from .errors import AccuracyWarning, CacheError, ConvergenceError
 from .grid import Grid
+from .symbols.convolution import Convolution
 from .symbols.cost import Cost, IntegralCost
 from .symbols.terms import AllPairs, Term
 from .system import System
+from .thermal import Thermal
 
 if TYPE_CHECKING:
-    from . import demos, plotting, systems
+    from . import analysis, demos, plotting, systems
     from .eqprop.estimators import (
         Adjoint,
         Centered,
@@ -36,13 +39,14 @@ _LATER = {
     "Holomorphic": "eqprop.estimators", "OneSided": "eqprop.estimators", "Adam": "learning.optimisers",
     "SGD": "learning.optimisers", "load": "learning.storage", "save": "learning.storage", "systems": "",
     "demos": "", "plotting": "", "Echo": "eqprop.estimators", "NaiveForward": "eqprop.estimators",
-    "FixedPoint": "solvers.fixed", "ConvolutionAction": "eqprop.estimators",
+    "FixedPoint": "solvers.fixed", "ConvolutionAction": "eqprop.estimators", "analysis": "",
 }  # fmt: skip
 
 __all__ = [
-    "AccuracyWarning", "Adam", "Adjoint", "AllPairs", "CacheError", "Centered", "ConvergenceError", "ConvolutionAction",
-    "Cost", "Echo", "Ends", "Exact", "FixedPoint", "Grid", "Holomorphic", "Initial", "IntegralCost", "NaiveForward",
-    "OneSided", "Periodic", "SGD", "System", "Term", "demos", "load", "plotting", "save", "systems",
+    "AccuracyWarning", "Adam", "Adjoint", "AllPairs", "CacheError", "Centered", "ConvergenceError", "Convergent",
+    "Convolution", "ConvolutionAction", "Cost", "Echo", "Ends", "Equilibrium", "Exact", "FixedPoint", "Grid",
+    "Holomorphic", "Initial", "IntegralCost", "NaiveForward", "OneSided", "Periodic", "SGD", "System", "Term",
+    "Thermal", "analysis", "demos", "load", "plotting", "save", "systems",
 ]  # fmt: skip
 
 

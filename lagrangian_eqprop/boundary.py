@@ -163,6 +163,69 @@ def _index(key: Any, size: int) -> int:
     return int(key)
 
 
+class Equilibrium:
+    """A point of rest: E_q = 0 at every coordinate that no bound stops, E = -L without velocities.
+
+    Parameters
+    ----------
+    guess : float or array_like, shape (d,) or (B, d)
+        Where the search begins; clamped coordinates are overwritten by their inputs, others brought within bounds.
+    solver : str, optional
+        "newton" to a minimum, "stationary" (Newton to the nearest stationary point, of any index), "relaxation"
+        (q <- q - step E_q, all at once), "accelerated" (the same with Nesterov's momentum), "sweeps" (layer by layer,
+        each minimised exactly). None lets the library choose: relaxation where ``step`` is given; else sweeps, where
+        the energy allows them and has dense or convolutional couplings; else Newton for sparse or small systems;
+        else accelerated. The choice is named by ``rest.solver``.
+    step : float, optional
+        Of relaxation and acceleration, in units of q^2/E; by default from the largest eigenvalue of the Hessian.
+    iterations : int or (int, int), optional
+        At most so many; a pair stands for free and nudged phases. By default 200 for Newton, else 20000.
+    tolerance : float or None
+        Largest |E_q| left at a coordinate that no bound stops, in units of E/q. By default 1e-10, in
+        single precision 1e-4. None runs exactly ``iterations`` and reports the residual.
+    """
+
+    SOLVERS = ("newton", "stationary", "relaxation", "accelerated", "sweeps")
+
+    def __init__(
+        self, guess: Any = 0.0, *, solver: str | None = None, step: float | None = None, iterations: Any = None,
+        tolerance: Any = "default",
+    ) -> None:  # fmt: skip
+        self.guess = np.array(guess, float) if np.ndim(guess) == 0 and _number(guess) else _state("guess", guess)
+        if solver is not None and solver not in self.SOLVERS:
+            raise invalid("solver", "one of " + ", ".join(self.SOLVERS), repr(solver))
+        if step is not None and (not _number(step) or not 0 < step < np.inf):
+            raise invalid("step", "a positive number", repr(step))
+        if step is not None and solver in ("newton", "stationary", "sweeps"):
+            raise invalid("step", f"left out for {solver}", repr(step))
+        pair = iterations if isinstance(iterations, (list, tuple)) else (iterations, iterations)
+        whole = [isinstance(n, (int, np.integer)) and not isinstance(n, bool) and n > 0 for n in pair]
+        if iterations is not None and (len(pair) != 2 or not all(whole)):
+            raise invalid("iterations", "a positive integer, or a pair for free and nudged phases", repr(iterations))
+        default = isinstance(tolerance, str) and tolerance == "default"
+        if not default and tolerance is not None and (not _number(tolerance) or not 0 < tolerance < np.inf):
+            raise invalid("tolerance", "a positive number or None", repr(tolerance))
+        if tolerance is None and iterations is None:
+            raise invalid("iterations", "given where tolerance is None", "None")
+        self.solver, self.step = solver, None if step is None else float(step)
+        self.iterations = None if iterations is None else (int(pair[0]), int(pair[1]))
+        self.tolerance = tolerance if default or tolerance is None else float(tolerance)
+
+    def of(self, guess: np.ndarray) -> Equilibrium:
+        """The same with another guess, of some of the samples."""
+        other = copy.copy(self)
+        other.guess = guess
+        return other
+
+    def __repr__(self) -> str:
+        return f"Equilibrium(guess of shape {self.guess.shape}, solver={self.solver!r})"
+
+
+def _number(value: Any) -> bool:
+    real = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+    return real and bool(np.isfinite(value))
+
+
 def _state(name: str, value: Any, axes: tuple[int, ...] = (1, 2)) -> np.ndarray:
     try:
         array = np.array(value, float)

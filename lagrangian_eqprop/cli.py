@@ -153,6 +153,9 @@ def _systems(_: argparse.Namespace) -> int:
     print(f"{'name':{width}}  {'title':{title}}  {'coordinates':>11}  {'steps':>5}")
     for case in cases:
         print(f"{case.name:{width}}  {case.title:{title}}  {case.system.size:11}  {case.grid.steps:5}")
+    print("\nequilibria, for the Python interface:")
+    for static in [systems.get(name) for name in systems.equilibria()]:
+        print(f"{static.name:{width}}  {static.title:{title}}  {static.system.size:11}")
     return 0
 
 
@@ -318,7 +321,10 @@ def load(source: str, *needed: str) -> tuple[Any, str]:
 
         if source.endswith(".py"):
             raise invalid("NAME", "FILE.py:NAME, with the name of an object in the file", repr(source))
-        return systems.get(source), source
+        case = systems.get(source)
+        if not hasattr(case, "grid"):
+            raise invalid("NAME", "a system that moves", f"{source!r}, an energy whose points of rest are meant")
+        return case, source
     if not name.isidentifier():
         raise invalid("NAME in FILE.py:NAME", "the name of an object in the file", repr(name))
     module = _module(Path(file))

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from .analysis.step_by_step import TimeResolved
+
 # Okabe and Ito's palette, told apart with any colour vision; their yellow, faint on white, is left out.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 LINES = len(COLOURS)  # more coordinates than this become a heat map
@@ -97,6 +99,55 @@ def plot_trajectory(
     heading = [text for text in (title, batch.note(size <= LINES)) if text]
     if heading:
         figure.suptitle("\n".join(heading), fontsize=12)
+    if file is not None:
+        figure.savefig(file, dpi=150)
+    return figure
+
+
+def plot_time_resolved(result: TimeResolved, file: str | Path | None = None, *, title: str | None = None) -> Figure:
+    """Equilibrium propagation over backpropagation through time, and their difference.
+
+    One row for the state and one for each parameter, with the entries that have the largest gradients.
+
+    Parameters
+    ----------
+    result : TimeResolved
+    file : str or Path, optional
+        Where to write the figure; the ending decides the format.
+    title : str, optional
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    state = [x if x.ndim == 2 else x[0] for x in (result.eqprop_state, result.bptt_state)]
+    rows: list[tuple[str, np.ndarray, np.ndarray]] = [("the state", state[0], state[1])]
+    rows += [(f"${symbol.name}$", result.eqprop[symbol], result.bptt[symbol]) for symbol in result.bptt]
+    figure = Figure(figsize=(9.0, 2.3*len(rows) + 0.8), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(len(rows), 2, sharex=True, squeeze=False)
+    for (left, right), (name, found, exact) in zip(axes, rows, strict=True):
+        found, exact = found.reshape(len(found), -1), exact.reshape(len(exact), -1)
+        steps, size = np.arange(len(found)), np.abs(exact).max(initial=0.0) or 1.0
+        for colour, entry in zip(COLOURS, np.argsort(-np.abs(exact).max(0))[:4]):
+            left.plot(steps, exact[:, entry], color=colour, linewidth=3, alpha=0.45)
+            left.plot(steps, found[:, entry], color=colour, linestyle="none", marker=".", markersize=5)
+        right.semilogy(steps, np.maximum(np.abs(found - exact).max(1)/size, 1e-16), color=COLOURS[-1])
+        left.set_ylabel(f"$dJ$ by {name}, each step")
+        right.set_ylim(1e-14, 1.0)
+        right.set_ylabel("largest difference\nover largest gradient")
+        for panel in (left, right):
+            panel.grid(alpha=0.3)
+    axes[0, 0].plot([], [], color="grey", linewidth=3, alpha=0.6, label="backpropagation through time")
+    axes[0, 0].plot([], [], color="grey", linestyle="none", marker=".", label="equilibrium propagation")
+    axes[0, 0].legend(frameon=False, fontsize=8)
+    for panel in axes[-1]:
+        panel.set_xlabel("nudged steps; free steps before the end")
+    if title:
+        figure.suptitle(title, fontsize=12)
     if file is not None:
         figure.savefig(file, dpi=150)
     return figure

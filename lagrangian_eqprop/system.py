@@ -6,12 +6,17 @@ from typing import Any
 
 from .analysis.check import check
 from .analysis.report import built, compile_report
-from .boundary import Boundary
+from .boundary import Boundary, Equilibrium
+from .eqprop.equilibrium import equilibrium
 from .eqprop.functional import gradient
+from .eqprop.gradient import check_on_failure, cost_list
+from .eqprop.thermal import sample
 from .eqprop.trajectories import trajectory
 from .grid import Grid
 from .learning.fit import fit
+from .rest import Rest
 from .symbols.definition import Definition
+from .thermal import Samples, Thermal
 
 
 class System(Definition):
@@ -93,8 +98,77 @@ class System(Definition):
             method=method, compiled=compiled, stages=stages, order=order,
         )  # fmt: skip
 
+    def equilibrium(
+        self, boundary: Equilibrium, *, inputs: Any = None, parameters: Any = None, cost: Any = None,
+        targets: Any = None, nudge: float = 0.0, on_failure: str = "raise", dtype: Any = float,
+        compiled: bool = True,
+    ) -> Rest:  # fmt: skip
+        """A point of rest: stationary in the energy E = -L without velocities, within the bounds.
+
+        Parameters
+        ----------
+        boundary : Equilibrium
+            Guess and solver; a guess with two axes is a batch.
+        inputs, parameters, targets : mapping
+            Values by Symbol or name, without a time axis: (P,) or (B, P) with places, else scalars or (B,).
+        cost : Cost or list of Cost, optional
+            Needed for a nudged equilibrium, and where ``parameters`` holds some of the cost's own.
+        nudge : float
+            beta: the cost is added beta times to the energy. The nudged equilibrium is sought from the free one.
+        on_failure : "raise" or "return"
+            What happens where a sample does not settle; nan is returned for it.
+        dtype : "float64" or "float32"
+            Of the computation; results are float64 all the same.
+        compiled : bool
+            False keeps to numpy.
+
+        Returns
+        -------
+        Rest
+            ``q``, ``energy``, ``residual``, ``index``, ``success``, ``solver``.
+
+        Raises
+        ------
+        ConvergenceError, ValueError
+            As :meth:`trajectory`.
+        """
+        check_on_failure(on_failure)
+        return equilibrium(
+            self, boundary, costs=cost_list(cost), nudge=nudge, on_failure=on_failure, inputs=inputs,
+            parameters=parameters, targets=targets, dtype=dtype, compiled=compiled,
+        )  # fmt: skip
+
+    def sample(
+        self, boundary: Thermal, *, inputs: Any = None, parameters: Any = None, cost: Any = None, targets: Any = None,
+        nudge: float = 0.0,
+    ) -> Samples:
+        """States with the density exp(-(E + nudge c)/kT)/Z, by Metropolis-adjusted Langevin dynamics.
+
+        Parameters
+        ----------
+        boundary : Thermal
+            Temperature, chains and steps.
+        inputs, parameters, targets, cost, nudge
+            As for :meth:`equilibrium`.
+
+        Returns
+        -------
+        Samples
+
+        Raises
+        ------
+        ConvergenceError
+            If the energy is not finite where the chains begin.
+        ValueError
+            If an argument does not fit; the message names it.
+        """
+        return sample(
+            self, boundary, costs=cost_list(cost), nudge=nudge, inputs=inputs, parameters=parameters, targets=targets
+        )
+
     def gradient(
-        self, boundary: Boundary, grid: Grid, cost: Any, *, targets: Any = None, inputs: Any = None,
+        self, boundary: Boundary | Equilibrium | Thermal, grid: Grid | None = None, cost: Any = None, *,
+        targets: Any = None, inputs: Any = None,
         parameters: Any = None, estimator: Any = None, save: Any = None, method: str | None = None,
         compiled: bool = True, stability: str = "check", on_failure: str = "raise", progress: bool = False,
         retrace: Any = None, dtype: Any = float, threads: int | None = None, stages: int | None = None,
@@ -104,10 +178,13 @@ class System(Definition):
 
         Parameters
         ----------
+        grid : Grid
+            Left out at an equilibrium and at a temperature.
         cost : Cost, IntegralCost or list of them
-            J is the sum over nodes of w_k c(q_k, t_k), the mean over a batch. Costs of velocities, c(q_k, v_k, t_k)
-            with the velocities of :meth:`trajectory`, and losses of integrals nudge with the force found on the free
-            path. At the nodes J is of second order in the step whatever the method; see ``quadrature`` of a cost.
+            J is the sum over nodes of w_k c(q_k, t_k), at an equilibrium c(q); the mean over a batch. Costs of
+            velocities, c(q_k, v_k, t_k) with the velocities of :meth:`trajectory`, and losses of integrals nudge with
+            the force found on the free path. At the nodes J is of second order in the step whatever the method; see
+            ``quadrature`` of a cost.
         estimator : OneSided, Centered, Echo, Holomorphic, Exact, ConvolutionAction or Adjoint, optional
             How the derivative with respect to the nudge is taken; Exact by default. From initial data
             method="gauss" takes Exact alone. NaiveForward is biased, for study.
@@ -132,7 +209,8 @@ class System(Definition):
         Returns
         -------
         Gradient
-            ``loss``, ``losses``, ``result[k]`` for every parameter, ``initial``, ``ends`` or ``periodic``.
+            ``loss``, ``losses``, ``result[k]`` for every parameter, ``initial``, ``ends`` or ``periodic``; at a
+            temperature ``errors`` too, the standard errors.
 
         Raises
         ------
@@ -146,7 +224,9 @@ class System(Definition):
             stages=stages, input_gradients=input_gradients, order=order,
         )  # fmt: skip
 
-    def fit(self, boundary: Boundary, grid: Grid, cost: Any, **options: Any) -> Any:
+    def fit(
+        self, boundary: Boundary | Equilibrium, grid: Grid | None = None, cost: Any = None, **options: Any
+    ) -> Any:
         """Train parameters on a data set; see :func:`lagrangian_eqprop.learning.fit.fit` for the arguments."""
         return fit(self, boundary, grid, cost, **options)
 

@@ -1,17 +1,19 @@
 """The zoo: systems with default parameters, initial data, a cost and their known invariants.
 
-``names()`` lists them; ``get("kepler")`` returns a :class:`Case`. Each is a file of its own, whose docstring
+``names()`` lists those that move, ``get("kepler")`` returns a :class:`Case`; ``equilibria()`` lists energies whose
+points of rest are meant, ``get("phases")`` returns a :class:`StaticCase`. Each is a file of its own, whose docstring
 has the formula and its source.
 """
 
 from __future__ import annotations
 
 import importlib
+from typing import Any
 
 from ..errors import unknown
-from .case import Case
+from .case import Case, StaticCase
 
-__all__ = ["Case", "get", "names"]
+__all__ = ["Case", "StaticCase", "equilibria", "get", "names"]
 
 _NAMES = (
     "harmonic",
@@ -31,25 +33,45 @@ _NAMES = (
     "oscillators_dense",
 )
 
+_EQUILIBRIA = (
+    "flow",
+    "elastic",
+    "phases",
+    "oscillator_ising",
+    "predictive_coding",
+    "modern_hopfield",
+    "ridge",
+)
+
 
 def names() -> list[str]:
-    """The names of all systems, simple ones first."""
+    """The names of all systems that move, simple ones first."""
     return list(_NAMES)
 
 
-def get(name: str) -> Case:
+def equilibria() -> list[str]:
+    """The names of all energies with a cost at their points of rest, simple ones first."""
+    return list(_EQUILIBRIA)
+
+
+def get(name: str) -> Any:
     """A system of the zoo with its defaults; nothing is computed yet.
 
     Parameters
     ----------
     name : str
-        One of :func:`names`.
+        One of :func:`names` or of :func:`equilibria`.
+
+    Returns
+    -------
+    Case or StaticCase
 
     Raises
     ------
     ValueError
         If there is no system of this name; the message suggests a near one.
     """
-    if name not in _NAMES:
-        raise unknown("name of a system", str(name), _NAMES)
+    known = (*_NAMES, *_EQUILIBRIA)
+    if name not in known:
+        raise unknown("name of a system", str(name), known)
     return importlib.import_module(f".{name}", __name__).case()

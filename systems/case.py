@@ -1,4 +1,4 @@
-"""A case: a system with everything needed to run it, judge it and plot it."""
+"""Cases: a system with everything needed to run it, judge it and plot it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import sympy as sp
 
-from ..boundary import Ends, Initial
+from ..boundary import Ends, Equilibrium, Initial
 from ..grid import Grid
 from ..symbols.cost import Cost
 from ..system import System
@@ -66,6 +66,37 @@ class Case:
 
     def __repr__(self) -> str:
         return f"Case({self.name!r}, {self.system.size} coordinates, {self.grid.steps} steps of {self.grid.step:g})"
+
+
+@dataclass(frozen=True)
+class StaticCase:
+    """A system of the zoo that does not move: an energy with a cost at its equilibria.
+
+    Attributes
+    ----------
+    name, title, formula : str
+        Its key in the zoo, what it is, and its energy in plain text.
+    system : System
+    start : Equilibrium
+        Where its rest is sought.
+    cost : Cost
+        With the values of its targets in ``targets``; those of the system's inputs are in ``inputs``.
+    labels : tuple of str
+        One a coordinate, with its unit, for plots.
+    """
+
+    name: str
+    title: str
+    formula: str
+    system: System
+    start: Equilibrium
+    cost: Cost
+    labels: tuple[str, ...]
+    targets: Mapping[Any, Any] = field(default_factory=dict)
+    inputs: Mapping[Any, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"StaticCase({self.name!r}, {self.system.size} coordinates)"
 
 
 def coordinates(names: str) -> list[Any]:

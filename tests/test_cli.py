@@ -48,7 +48,7 @@ def fails(capsys, *arguments):
 def test_systems_are_listed(capsys):
     assert main(["systems"]) == 0
     text = capsys.readouterr().out
-    assert all(name in text for name in lep.systems.names())
+    assert all(name in text for name in [*lep.systems.names(), *lep.systems.equilibria()])
     assert "coordinates" in text.splitlines()[0]
 
 
@@ -117,6 +117,8 @@ def test_array_parameters_are_filled():
     ("arguments", "message"),
     [
         (["simulate", "keplr"], "did you mean 'kepler'"),
+        (["simulate", "phases"], "NAME must be a system that moves"),
+        (["check", "phases"], "NAME must be a system that moves"),
         (["simulate", "__import__('os').system('touch harm')"], "name of a system"),
         (["simulate", "pendulum", "--set", "l=two"], "--set must be PARAMETER=NUMBER"),
         (["simulate", "pendulum", "--set", "l"], "--set must be PARAMETER=NUMBER"),

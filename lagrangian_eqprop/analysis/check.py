@@ -112,8 +112,8 @@ def check(
         "targets": targets, "inputs": inputs, "parameters": parameters, "method": method, "order": order,
         "compiled": compiled,
     }  # fmt: skip
-    problem = problem_of(system, grid, cost, options, boundary)
     check_boundary(boundary)
+    problem = problem_of(system, grid, cost, options, boundary)
     check_action(problem, boundary)
     if isinstance(boundary, Initial):
         forward: AnyForward = Forward(problem, boundary)

@@ -25,7 +25,7 @@ import sympy as sp
 from numpy import ndarray
 from sympy.physics.mechanics import dynamicsymbols
 
-from ..boundary import Boundary, Ends, Periodic
+from ..boundary import Boundary, Ends, Equilibrium, Periodic
 from ..compiler.derivatives import gradient as derivatives
 from ..errors import invalid
 from ..grid import Grid
@@ -36,6 +36,7 @@ from ..symbols.cost import Cost, IntegralCost
 from ..symbols.definition import Definition, lookup
 from ..symbols.evaluate import evaluate
 from ..symbols.terms import LocalTerm
+from ..thermal import Thermal
 from . import gradient as plain
 from .result import Gradient
 from .trajectories import trajectory
@@ -44,13 +45,15 @@ _x, _s = dynamicsymbols("x"), sp.Dummy("s")
 
 
 def gradient(
-    system: Definition, boundary: Boundary, grid: Grid, cost: Any, *, targets: Any = None, inputs: Any = None,
-    parameters: Any = None, method: str | None = None, order: int | None = None, compiled: bool = True, **options: Any,
+    system: Definition, boundary: Boundary | Equilibrium | Thermal, grid: Grid | None = None, cost: Any = None, *,
+    targets: Any = None, inputs: Any = None, parameters: Any = None, method: str | None = None,
+    order: int | None = None, compiled: bool = True, **options: Any,
 ) -> Gradient:  # fmt: skip
     """See :meth:`lagrangian_eqprop.System.gradient`."""
     given = {"inputs": inputs, "parameters": parameters, "method": method, "order": order, "compiled": compiled}
     costs = [cost] if isinstance(cost, (Cost, IntegralCost)) else cost
-    if isinstance(costs, (list, tuple)) and all(isinstance(one, (Cost, IntegralCost)) for one in costs) and costs:
+    listed = isinstance(costs, (list, tuple)) and len(costs) > 0
+    if grid is not None and listed and all(isinstance(one, (Cost, IntegralCost)) for one in costs):
         losses = Losses(system, grid, costs, {} if targets is None else targets, given)
         if losses.needed:
             return _functional(losses, boundary, options)

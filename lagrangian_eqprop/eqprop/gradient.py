@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy import ndarray
 
-from ..boundary import Boundary, Ends, Initial, Periodic, check_boundary
+from ..boundary import Boundary, Ends, Equilibrium, Initial, Periodic, check_boundary
 from ..compiler.kernel import kernels_of
 from ..errors import ConvergenceError, invalid
 from ..grid import Grid
@@ -29,7 +29,21 @@ from ..solvers.unrolled import applies
 from ..symbols.cost import Cost
 from ..symbols.definition import Definition
 from ..symbols.graph import NONANALYTIC
-from . import adjoint, convolution, doubled, echo, ends, inputs, naive, periodic, products, replay
+from ..thermal import Thermal
+from . import (
+    adjoint,
+    convolution,
+    doubled,
+    echo,
+    ends,
+    equilibrium,
+    inputs,
+    naive,
+    periodic,
+    products,
+    replay,
+    thermal,
+)
 from . import initial as initial_value
 from .device import quantised
 from .dissipation import check_action, check_estimator
@@ -96,10 +110,10 @@ def problem_of(
 
 
 def gradient(
-    system: Definition, boundary: Boundary, grid: Grid, cost: Any, *, estimator: Estimator | None = None,
-    save: Any = None, on_failure: str = "raise", stability: str = "check", progress: bool = False,
-    retrace: Any = None, dtype: Any = float, threads: int | None = None, stages: int | None = None,
-    input_gradients: bool = False, **options: Any,
+    system: Definition, boundary: Boundary | Equilibrium | Thermal, grid: Grid | None = None, cost: Any = None, *,
+    estimator: Estimator | None = None, save: Any = None, on_failure: str = "raise", stability: str = "check",
+    progress: bool = False, retrace: Any = None, dtype: Any = float, threads: int | None = None,
+    stages: int | None = None, input_gradients: bool = False, **options: Any,
 ) -> Gradient:  # fmt: skip
     """See :meth:`lagrangian_eqprop.System.gradient`."""
     check_on_failure(on_failure)
@@ -110,6 +124,21 @@ def gradient(
     if not cost_list(cost):
         raise invalid("cost", "a lep.Cost or a non-empty list of them", repr(cost))
     check_choices(retrace, dtype, threads)
+    if isinstance(boundary, Equilibrium):
+        paths = {"method": options.pop("method", None), "order": options.pop("order", None)}
+        check_static(grid, retrace=retrace, threads=threads, stages=stages, **paths)
+        return equilibrium.gradient(
+            system, boundary, cost_list(cost), estimator=estimator, save=save, on_failure=on_failure, dtype=dtype,
+            **options,
+        )  # fmt: skip
+    if isinstance(boundary, Thermal):
+        others = {"save": save, "retrace": retrace, "threads": threads, "stages": stages}
+        others |= {"method": options.pop("method", None), "order": options.pop("order", None)}
+        check_static(grid, **others)
+        options.pop("compiled", None)
+        return thermal.gradient(system, boundary, cost_list(cost), estimator=estimator, dtype=dtype, **options)
+    if grid is None:
+        raise invalid("grid", "a lep.Grid", "None")
     fixed = FixedPoint() if isinstance(retrace, str) and retrace == "bits" else retrace
     if isinstance(fixed, FixedPoint) and not (isinstance(boundary, Initial) and isinstance(estimator, Exact)):
         raise invalid("retrace", "'bits' for Initial and Exact alone", f"{boundary!r} and {estimator!r}")
@@ -147,6 +176,13 @@ def gradient(
 def check_on_failure(on_failure: str) -> None:
     if on_failure not in ("raise", "return"):
         raise invalid("on_failure", "'raise' or 'return'", repr(on_failure))
+
+
+def check_static(grid: Any, **paths: Any) -> None:
+    """An equilibrium has no time, and none of the choices that concern paths."""
+    for name, value in {"grid": grid, **paths}.items():
+        if value is not None:
+            raise invalid(name, "left out at an equilibrium", repr(value))
 
 
 def check_choices(retrace: Any, dtype: Any, threads: int | None) -> None:

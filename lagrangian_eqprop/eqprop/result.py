@@ -11,6 +11,7 @@ import numpy as np
 import sympy as sp
 
 from ..errors import invalid
+from ..rest import Rest
 from ..symbols.definition import lookup
 from ..trajectory import Trajectory
 
@@ -95,8 +96,8 @@ class Gradient:
         With ``input_gradients``: derivatives with respect to inputs.
     error : float or None
         Holomorphic: the estimated relative error of the gradient.
-    path, nudged : Trajectory or None
-        With ``save``: the free trajectory, and the nudged one with the largest positive nudge.
+    path, nudged : Trajectory, Rest or None
+        With ``save``: the free trajectory or equilibrium, and the nudged one with the largest positive nudge.
     """
 
     loss: float
@@ -109,8 +110,8 @@ class Gradient:
     periodic: PeriodicGradient | None = None
     inputs: InputGradients | None = None
     error: float | None = None
-    path: Trajectory | None = None
-    nudged: Trajectory | None = None
+    path: Trajectory | Rest | None = None
+    nudged: Trajectory | Rest | None = None
     _residual: Callable[[], Mapping[sp.Symbol, np.ndarray]] | None = field(default=None, repr=False)
 
     @functools.cached_property

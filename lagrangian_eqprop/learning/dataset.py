@@ -8,13 +8,15 @@ from typing import Any
 import numpy as np
 import sympy as sp
 
-from ..boundary import Boundary, Ends, Initial, Periodic, check_boundary
+from ..boundary import Boundary, Ends, Equilibrium, Initial, Periodic, check_boundary
+from ..eqprop.equilibrium import mean_loss as mean_loss_at_rest
 from ..eqprop.gradient import cost_list, gradient, problem_of
 from ..eqprop.initial import free_run
 from ..errors import ConvergenceError, invalid
 from ..grid import Grid
 from ..solvers.signals import Signal
 from ..solvers.start import Start
+from ..solvers.statics import Statics
 from ..symbols.definition import Definition
 
 Arrays = dict[sp.Symbol, np.ndarray]
@@ -37,15 +39,22 @@ class Dataset:
     """
 
     def __init__(
-        self, system: Definition, boundary: Boundary, grid: Grid, cost: Any, *, targets: Mapping[Any, Any] | None,
-        inputs: Mapping[Any, Any] | None, parameters: Mapping[Any, Any] | None, **options: Any,
+        self, system: Definition, boundary: Boundary | Equilibrium, grid: Grid | None, cost: Any, *,
+        targets: Mapping[Any, Any] | None, inputs: Mapping[Any, Any] | None, parameters: Mapping[Any, Any] | None,
+        **options: Any,
     ) -> None:  # fmt: skip
         if not cost_list(cost):
             raise invalid("cost", "a lep.Cost or a non-empty list of them", repr(cost))
         given = {"targets": targets, "inputs": inputs, "parameters": parameters}
-        problem = problem_of(system, grid, cost, {**given, **options}, boundary)
-        check_boundary(boundary)
         self.boundary = boundary
+        if isinstance(boundary, Equilibrium):
+            choices: dict[str, Any] = {**given, **options}
+            self._read_static(Statics(system, cost_list(cost), **choices), boundary, inputs, targets)
+            return
+        if grid is None:
+            raise invalid("grid", "a lep.Grid", "None")
+        check_boundary(boundary)
+        problem = problem_of(system, grid, cost, {**given, **options}, boundary)
         if isinstance(boundary, Initial):
             states: dict[str, Any] = {"q": boundary.q, "v": boundary.v, "p": boundary.p}
         elif isinstance(boundary, Ends):
@@ -58,6 +67,19 @@ class Dataset:
         self.batched_parameters = [s for s, v in self.values.items() if v.ndim > problem.bound.parameters[s].ndim]
         self._inputs = self._given(system.inputs, inputs, problem.inputs.signals)
         self._targets = self._given([symbol for symbol, _ in problem.bound.targets], targets, problem.targets.signals)
+
+    def _read_static(self, statics: Statics, boundary: Equilibrium, inputs: Any, targets: Any) -> None:
+        self.size = statics.batch_of(boundary.guess) or 1
+        self.values = dict(statics.values)
+        self.batched_parameters = statics.own
+
+        def read(symbols: Sequence[sp.Symbol], arrays: Sequence[np.ndarray], given: Any) -> dict[sp.Symbol, Any]:
+            named = {key.name if isinstance(key, sp.Symbol) else key: value for key, value in (given or {}).items()}
+            pairs = zip(symbols, arrays, strict=True)
+            return {s: _Rows(np.reshape(a, np.shape(named[s.name]))) if len(a) > 1 else named[s.name] for s, a in pairs}
+
+        self._inputs = read(statics.system.inputs, statics.inputs, inputs)
+        self._targets = read([symbol for symbol, _ in statics.bound.targets], statics.targets, targets)
 
     @staticmethod
     def _given(
@@ -81,8 +103,11 @@ class Dataset:
             return state[samples] if state is not None and state.ndim > axes and len(state) == self.size else state
 
         b = self.boundary
-        part: Boundary
-        if isinstance(b, Initial):
+        part: Boundary | Equilibrium
+        if isinstance(b, Equilibrium):
+            guess = rows(b.guess)
+            part = b if guess is None or guess.ndim < 2 else b.of(guess)
+        elif isinstance(b, Initial):
             part = Initial(rows(b.q), v=rows(b.v), p=rows(b.p))
         elif isinstance(b, Periodic):
             phase = {i: rows(value, 0) for i, value in b.phase.items()} if isinstance(b.phase, dict) else b.phase
@@ -119,7 +144,7 @@ def _rows(array: np.ndarray, samples: np.ndarray, size: int) -> np.ndarray:
 
 
 def mean_loss(
-    system: Definition, data: Dataset, grid: Grid, cost: Any, values: Arrays, chunk: int, **options: Any
+    system: Definition, data: Dataset, grid: Grid | None, cost: Any, values: Arrays, chunk: int, **options: Any
 ) -> float:
     """The mean loss of all samples; of initial-value problems by a free run alone."""
     total = 0.0
@@ -128,9 +153,13 @@ def mean_loss(
         part = data.take(samples)
         boundary = part.pop("boundary")
         part = {**part, **options, "parameters": data.take_parameters(values, samples)}
+        if isinstance(boundary, Equilibrium):
+            total += mean_loss_at_rest(system, boundary, cost_list(cost), **part)*samples.size
+            continue
         if not isinstance(boundary, Initial):
             total += gradient(system, boundary, grid, cost, **part).loss*samples.size
             continue
+        assert grid is not None
         problem = problem_of(system, grid, cost, part)
         free = free_run(problem, Start(problem, boundary, "ignore"), False)
         if not free.failures.good.all():
@@ -140,7 +169,7 @@ def mean_loss(
 
 
 def validator(
-    validation: Any, system: Definition, boundary: Any, grid: Grid, cost: Any, values: Arrays,
+    validation: Any, system: Definition, boundary: Any, grid: Grid | None, cost: Any, values: Arrays,
     batch: int | None, options: dict[str, Any],
 ) -> Callable[[Arrays], Any] | None:  # fmt: skip
     """A function of the parameters; a mapping is checked before the training begins, not after its first epoch."""

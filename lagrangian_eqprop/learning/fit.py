@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import sympy as sp
 
-from ..boundary import Boundary
+from ..boundary import Boundary, Equilibrium
 from ..eqprop.estimators import Echo, Estimator, Exact
-from ..eqprop.gradient import check_on_failure, gradient
+from ..eqprop.gradient import check_choices, check_on_failure, check_static, gradient
 from ..eqprop.result import Gradient
 from ..errors import ConvergenceError, invalid
 from ..grid import Grid
@@ -25,13 +25,14 @@ from .optimisers import Adam, Optimiser
 
 
 def fit(
-    system: Definition, boundary: Boundary, grid: Grid, cost: Any, *, targets: Mapping[Any, Any] | None = None,
-    inputs: Mapping[Any, Any] | None = None, parameters: Mapping[Any, Any] | None = None, epochs: int = 30,
-    batch: int | None = 64, optimiser: Optimiser | None = None, estimator: Estimator | None = None,
+    system: Definition, boundary: Boundary | Equilibrium, grid: Grid | None = None, cost: Any = None, *,
+    targets: Mapping[Any, Any] | None = None, inputs: Mapping[Any, Any] | None = None,
+    parameters: Mapping[Any, Any] | None = None, epochs: int = 30, batch: int | None = 64,
+    optimiser: Optimiser | None = None, estimator: Estimator | None = None,
     train: Sequence[Any] | None = None, seed: int = 0, progress: bool = True,
     validation: Callable[[dict[sp.Symbol, np.ndarray]], Any] | Mapping[str, Any] | None = None,
     method: str | None = None, compiled: bool = True, stability: str = "check", on_failure: str = "raise",
-    order: int | None = None,
+    order: int | None = None, dtype: Any = float, limits: Mapping[Any, Any] | None = None,
 ) -> History:  # fmt: skip
     """Train parameters of a system, and of its costs, on a data set.
 
@@ -62,6 +63,10 @@ def fit(
     stability : "check" or "ignore"
         Whether Verlet checks its step, here with the first mini-batch of every epoch, since training moves the
         frequencies.
+    dtype : "float64" or "float32"
+        As for :meth:`lagrangian_eqprop.System.gradient`; at an equilibrium the parameters are trained in it, too.
+    limits : mapping of Symbol or str to (lower, upper), optional
+        What parameters are brought back to after every step, None for no limit: conductances of at least 0.
     on_failure : "raise" or "return"
         With "return" a sample without a trajectory is left out of its step; a mini-batch of them alone raises.
 
@@ -103,15 +108,26 @@ def fit(
     if not (callable(validation) or validation is None or isinstance(validation, Mapping)):
         raise invalid("validation", "a function of the parameters or a mapping", type(validation).__name__)
     check_on_failure(on_failure)
-    options: dict[str, Any] = {"method": method, "order": order, "compiled": compiled}
+    check_choices(None, dtype, None)
+    static = isinstance(boundary, Equilibrium)
+    if static:
+        check_static(grid, method=method, order=order)
+    options: dict[str, Any] = {"compiled": compiled}
+    options |= {"dtype": dtype} if static else {"method": method, "order": order}
     data = Dataset(system, boundary, grid, cost, targets=targets, inputs=inputs, parameters=parameters, **options)
     trained = _trained(data, train)
+    walls = _limits(data, limits)
     judge = validator(validation, system, boundary, grid, cost, data.values, batch, options)
     rng = np.random.default_rng(seed)
     size = min(batch or data.size, data.size)
     many = -(-data.size//size)
 
-    values = {symbol: np.array(value) for symbol, value in data.values.items()}
+    values = {symbol: np.array(value, np.dtype(dtype) if static else float) for symbol, value in data.values.items()}
+
+    def choices() -> dict[str, Any]:
+        if static:  # parameters come from the optimiser, whose steps are checked
+            return {"trusted": True}
+        return {"stability": stability if number == 0 else "ignore", "dtype": dtype}
     state = optimiser.start({symbol: values[symbol] for symbol in trained})
     finished: list[tuple[float, Any, float]] = []  # of every epoch its loss, what validation gave, and seconds
     where, epoch, number = "", 0, 0
@@ -120,8 +136,7 @@ def fit(
         part = data.take(samples)
         result = gradient(
             system, part.pop("boundary"), grid, cost, estimator=Exact() if estimator is None else estimator,
-            parameters=data.take_parameters(values, samples), on_failure=on_failure,
-            stability=stability if number == 0 else "ignore", **part, **options,
+            parameters=data.take_parameters(values, samples), on_failure=on_failure, **part, **options, **choices(),
         )  # fmt: skip
         found = {symbol: result.parameters[symbol] for symbol in trained}
         _check_finite(result.loss, found)
@@ -149,7 +164,7 @@ def fit(
                         failure.history = history(f"failed {where}")  # type: ignore[attr-defined]
                         raise failure from error
                     state, moved = optimiser.step(state, {symbol: values[symbol] for symbol in trained}, found)
-                    values = {**values, **moved}
+                    values = {**values, **{s: np.clip(v, *walls[s]) if s in walls else v for s, v in moved.items()}}
                     good = int(np.isfinite(result.losses).sum())
                     total, count = total + result.loss*good, count + good
                     if ticks is not None:
@@ -186,6 +201,23 @@ def _trained(data: Dataset, train: Sequence[Any] | None) -> list[sp.Symbol]:
             came = f"shape {data.values[symbol].shape}"
             raise invalid(f"parameters[{symbol.name}]", "without a batch axis to be trained", came)
     return chosen
+
+
+def _limits(data: Dataset, limits: Mapping[Any, Any] | None) -> dict[sp.Symbol, tuple[float, float]]:
+    """The limits of parameters by Symbol."""
+    if limits is not None and not isinstance(limits, Mapping):
+        raise invalid("limits", "a mapping of Symbols or names to (lower, upper)", type(limits).__name__)
+    found = {}
+    for key, pair in (limits or {}).items():
+        symbol = lookup(key, data.values, "limits")
+        if not isinstance(pair, (list, tuple)) or len(pair) != 2:
+            raise invalid(f"limits[{symbol.name}]", "a pair (lower, upper), None for no limit", repr(pair))
+        low, high = (nothing if x is None else x for x, nothing in zip(pair, (-np.inf, np.inf), strict=True))
+        real = all(isinstance(x, (int, float, np.integer, np.floating)) for x in (low, high))
+        if not real or not low < high:
+            raise invalid(f"limits[{symbol.name}]", "numbers or None, the lower below the upper", repr(pair))
+        found[symbol] = (float(low), float(high))
+    return found
 
 
 def _check_finite(loss: float, slopes: Mapping[sp.Symbol, np.ndarray]) -> None:

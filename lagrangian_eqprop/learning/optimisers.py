@@ -14,7 +14,7 @@ import numpy as np
 
 from ..errors import invalid
 
-Rate = float | Callable[[int], float]
+Rate = float | Callable[[int], float] | Mapping[Any, Any]
 Arrays = Mapping[Any, np.ndarray]
 
 
@@ -37,8 +37,8 @@ class SGD:
 
     Parameters
     ----------
-    rate : float or callable
-        Step size, or a function of the number of the step (0, 1, ...).
+    rate : float, callable or mapping
+        Step size, or a function of the number of the step (0, 1, ...); or one of these for every trained Symbol.
     momentum : float
         Between 0 and 1, 1 excluded (Polyak 1964).
 
@@ -69,9 +69,9 @@ class SGD:
     ) -> tuple[tuple[int, dict[Any, np.ndarray]], dict[Any, np.ndarray]]:
         """One step of descent; the equations above."""
         number, velocity = state
-        rate = _rate(self.rate, number)
+        rate = {key: _rate(self.rate, number, key) for key in parameters}
         moved = {key: self.momentum*velocity[key] + gradients[key] for key in parameters}
-        return (number + 1, moved), {key: value - rate*moved[key] for key, value in parameters.items()}
+        return (number + 1, moved), {key: value - rate[key]*moved[key] for key, value in parameters.items()}
 
 
 @dataclass(frozen=True)
@@ -83,8 +83,9 @@ class Adam:
 
     Parameters
     ----------
-    rate : float or callable
-        Step size in units of the parameters, or a function of the number of the step (0, 1, ...).
+    rate : float, callable or mapping
+        Step size in units of the parameters, or a function of the number of the step (0, 1, ...); or one of these for
+        every trained Symbol.
     b1, b2 : float
         Memory of the mean of the gradient and of its square, from 0 to 1, 1 excluded.
     eps : float
@@ -112,20 +113,20 @@ class Adam:
     ) -> tuple[tuple[int, dict[Any, np.ndarray], dict[Any, np.ndarray]], dict[Any, np.ndarray]]:
         """One step of Adam; the equations above."""
         number, mean, square = state
-        rate = _rate(self.rate, number)
+        rate = {key: _rate(self.rate, number, key) for key in parameters}
         mean = {key: self.b1*mean[key] + (1 - self.b1)*gradients[key] for key in parameters}
         square = {key: self.b2*square[key] + (1 - self.b2)*gradients[key]**2 for key in parameters}
         # Both means began at zero; dividing by the weight they have gathered takes that bias away.
         grown, grown_square = 1 - self.b1**(number + 1), 1 - self.b2**(number + 1)
         moved = {
-            key: value - rate*(mean[key]/grown)/(np.sqrt(square[key]/grown_square) + self.eps)
+            key: value - rate[key]*(mean[key]/grown)/(np.sqrt(square[key]/grown_square) + self.eps)
             for key, value in parameters.items()
         }
         return (number + 1, mean, square), moved
 
 
 def _zeros(parameters: Arrays) -> dict[Any, np.ndarray]:
-    return {key: np.zeros(np.shape(value)) for key, value in parameters.items()}
+    return {key: np.zeros(np.shape(value), np.result_type(value, np.float32)) for key, value in parameters.items()}
 
 
 def _real(value: Any) -> bool:
@@ -133,6 +134,10 @@ def _real(value: Any) -> bool:
 
 
 def _check_rate(rate: Any) -> None:
+    if isinstance(rate, Mapping):
+        for one in rate.values():
+            _check_rate(one)
+        return
     if not callable(rate) and (not _real(rate) or not 0 < rate < np.inf):
         raise invalid("rate", "a positive number or a function of the step", repr(rate))
 
@@ -142,10 +147,15 @@ def _check_share(name: str, value: Any) -> None:
         raise invalid(name, "at least 0 and below 1", repr(value))
 
 
-def _rate(rate: Rate, number: int) -> float:
-    if not callable(rate):
-        return float(rate)
-    value = rate(number)
+def _rate(rate: Rate, number: int, key: Any) -> float:
+    chosen: Any = rate
+    if isinstance(rate, Mapping):
+        if key not in rate:
+            raise invalid("rate", f"given for {key}", f"rates of {', '.join(map(str, rate))}")
+        chosen = rate[key]
+    if not callable(chosen):
+        return float(chosen)
+    value = chosen(number)
     if not _real(value) or not 0 <= value < np.inf:
         raise invalid(f"rate({number})", "a finite number of at least 0", repr(value))
     return float(value)

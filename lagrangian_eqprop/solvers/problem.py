@@ -73,6 +73,7 @@ class Problem:
                 raise invalid("cost", "a lep.Cost or a list of them", type(cost).__name__)
             if cost.weights is not None and len(cost.weights) != grid.steps + 1:
                 raise invalid("weights of the cost", f"of shape ({grid.steps + 1},)", f"shape {cost.weights.shape}")
+        _check_dynamics(system)
         self.system, self.costs = system, tuple(costs)
         self.bound = bind(system, self.costs)
         if self.bound.sees_velocities and not seeing:
@@ -117,7 +118,7 @@ class Problem:
             return
         defaults = self.bound.parameters
         values = dict(defaults)
-        for symbol, value in _by_symbol("parameters", given, defaults).items():
+        for symbol, value in by_symbol("parameters", given, defaults).items():
             name = f"parameters[{symbol.name}]"
             try:
                 array = np.array(value, float)
@@ -144,14 +145,14 @@ class Problem:
             kept["_defaults"] = self.values, self.theta_layout, self.theta, self.has_own_parameters
 
     def _read_signals(self, inputs: Mapping[Any, Any], targets: Mapping[Any, Any]) -> None:
-        given = _by_symbol("inputs", inputs, self.system.inputs)
+        given = by_symbol("inputs", inputs, self.system.inputs)
         signals = []
         for number, symbol in enumerate(self.system.inputs):
             if symbol not in given:
                 raise invalid(f"inputs[{symbol.name}]", "given", "nothing")
             places = None if self.system.single else self.system.width(number)
             signals.append(Signal(f"inputs[{symbol.name}]", given[symbol], places, False, self.grid))
-        wanted = _by_symbol("targets", targets, [symbol for symbol, _ in self.bound.targets])
+        wanted = by_symbol("targets", targets, [symbol for symbol, _ in self.bound.targets])
         aims = []
         for symbol, number in self.bound.targets:
             if symbol not in wanted:
@@ -301,7 +302,15 @@ class Problem:
         return iter(blocks[::-1] if backwards else blocks)
 
 
-def _by_symbol(argument: str, given: Any, declared: Any) -> dict[sp.Symbol, Any]:
+def _check_dynamics(system: Definition) -> None:
+    """Bounds, clamps and shared kernels have a meaning at rest alone."""
+    for found, what in ((system.bounded, "bounds"), (system.clamped, "clamped coordinates"),
+                        (any(term.places.convolution for term in system.terms), "a Convolution")):  # fmt: skip
+        if found:
+            raise invalid("boundary", f"lep.Equilibrium for a system with {what}", "a boundary condition of a path")
+
+
+def by_symbol(argument: str, given: Any, declared: Any) -> dict[sp.Symbol, Any]:
     """Values by symbol, whether they were given by symbol or by name."""
     if not isinstance(given, Mapping):
         raise invalid(argument, "a mapping of Symbols or names to values", type(given).__name__)

@@ -14,6 +14,7 @@ from . import views
 from .dissipation import Damping, damping_of, force_term, force_terms, weighted
 from .graph import Graph
 from .terms import LocalTerm, Places, Term, check_names, local_term, places_of
+from .walls import read_bounds, read_clamped
 
 
 class Definition:
@@ -39,6 +40,13 @@ class Definition:
     force : mapping of coordinate to sympy expression, or sequence of Term, optional
         Forces that no potential gives, of coordinates, velocities, time, parameters and inputs. In a network the
         expression of each Term is such a mapping, from the term's own coordinates.
+    energy : sympy expression, or sequence of Term
+        Instead of a Lagrangian: a system without velocities, whose Lagrangian is -energy.
+    bounds : mapping of coordinate to (lower, upper), or a pair (lower, upper) for a network
+        Walls that equilibria keep to (a hard sigmoid, a diode), None for no wall; in a network numbers, or arrays of
+        one value a coordinate.
+    clamped : mapping of Symbol to coordinate, or to array_like of int for a network
+        Coordinates that an input holds: the symbol becomes an input, one value a coordinate.
     name : str
         How messages call the system.
 
@@ -51,7 +59,7 @@ class Definition:
 
     def __init__(
         self,
-        lagrangian: Any,
+        lagrangian: Any = None,
         coordinates: Sequence[Any] | None = None,
         *,
         size: int | None = None,
@@ -60,18 +68,28 @@ class Definition:
         damping: Any = None,
         rayleigh: Any = None,
         force: Any = None,
+        energy: Any = None,
+        bounds: Any = None,
+        clamped: Mapping[Any, Any] | None = None,
         name: str = "system",
     ) -> None:
         self.name = str(name)
+        if (lagrangian is None) == (energy is None):
+            raise invalid("energy", "given, or a Lagrangian, but not both", "neither" if energy is None else "both")
+        self.of_energy = energy is not None
+        if self.of_energy:
+            lagrangian = _negative(energy)
         parameters = {} if parameters is None else parameters
         if not isinstance(parameters, Mapping):
             raise invalid("parameters", "a mapping of Symbols to default values", type(parameters).__name__)
         for argument, value in (("coordinates", coordinates), ("inputs", inputs)):
             if value is not None and not isinstance(value, (list, tuple)):
                 raise invalid(argument, "a list", repr(value))
-        check_names({"parameters": parameters, "inputs": inputs})
+        if clamped is not None and not isinstance(clamped, Mapping):
+            raise invalid("clamped", "a mapping of Symbols to coordinates", type(clamped).__name__)
+        check_names({"parameters": parameters, "inputs": inputs, "clamped": clamped or {}})
         self.parameters: dict[sp.Symbol, np.ndarray] = {s: _default(s, v) for s, v in parameters.items()}
-        self.inputs: tuple[sp.Symbol, ...] = tuple(inputs)
+        self.inputs: tuple[sp.Symbol, ...] = (*inputs, *(clamped or {}))
         self.damping: Damping | None = damping_of(damping, self.parameters)
         self.single = coordinates is not None
         if self.single:
@@ -92,6 +110,9 @@ class Definition:
             self.coordinates = ()
             self.size = int(size)
             terms = list(lagrangian)
+        self.clamped: dict[sp.Symbol, np.ndarray] = read_clamped(clamped or {}, self.coordinates, self.size)
+        self.lower, self.upper = read_bounds(bounds, self.coordinates, self.size)
+        self.bounded = bool(np.isfinite(self.lower).any() or np.isfinite(self.upper).any())
         self.source_terms: tuple[Term, ...] = tuple(terms)
         self.graph = Graph()
         self.terms: tuple[LocalTerm, ...] = self._read(terms)
@@ -109,14 +130,17 @@ class Definition:
 
     def _read(self, terms: Sequence[Term]) -> tuple[LocalTerm, ...]:
         declared: dict[sp.Symbol, tuple[str, int]] = {s: ("p", k) for k, s in enumerate(self.parameters)}
-        declared.update({s: ("u", k) for k, s in enumerate(self.inputs)})
+        declared.update({s: ("u", k) for k, s in enumerate(self.inputs) if s not in self.clamped})
         self._declared = declared
         read = []
         for number, term in enumerate(terms):
-            where = f"the Lagrangian of {self.name}" if self.single else f"term {number} of {self.name}"
+            kind = "energy" if self.of_energy else "Lagrangian"
+            where = f"the {kind} of {self.name}" if self.single else f"term {number} of {self.name}"
             on = tuple(term.on) if isinstance(term.on, (list, tuple)) else (term.on,)
             places = places_of(term.at, len(on), self.size, where)
             local = local_term(term.expression, on, places, declared, where, self.graph)
+            if self.of_energy and local.indices("v"):
+                raise invalid(where, "a function of coordinates, not of velocities", str(local.expression))
             self._check_shapes(local, places, where)
             read.append(local if self.damping is None else weighted(local, self.damping))
         return tuple(read)
@@ -132,7 +156,7 @@ class Definition:
         for kind, symbols, argument in (("p", self.parameters, "parameters"), ("u", self.inputs, "inputs")):
             used = {index for term in self.terms for index in term.indices(kind)}
             for index, symbol in enumerate(symbols):
-                if index not in used:
+                if index not in used and symbol not in self.clamped:
                     raise ValueError(f"{argument} must be used by the Lagrangian; {symbol.name!r} is not")
 
     def parameter(self, key: Any) -> sp.Symbol:
@@ -141,6 +165,8 @@ class Definition:
 
     def width(self, index: int) -> int:
         """How many places an input has: the places of the terms that use it, 1 where it has no place axis."""
+        if self.inputs[index] in self.clamped:
+            return len(self.clamped[self.inputs[index]])
         if self.single:
             return 1
         counts = {term.places.count for term in self.terms if index in term.indices("u")}
@@ -206,6 +232,17 @@ def lookup(key: Any, symbols: Any, argument: str) -> sp.Symbol:
 
 def _kind_of_force(term: LocalTerm) -> str:
     return "" if term.forces is None else ":rayleigh" if term.forces.rayleigh else ":force"
+
+
+def _negative(energy: Any) -> Any:
+    """The Lagrangian of a system without velocities; what is no expression is refused where it is read."""
+    if isinstance(energy, (list, tuple)):
+        return [Term(_negative(term.expression), term.on, term.at) if isinstance(term, Term) else term
+                for term in energy]  # fmt: skip
+    try:
+        return -sp.sympify(energy, strict=True)
+    except (sp.SympifyError, TypeError):
+        return energy
 
 
 def _default(symbol: Any, value: Any) -> np.ndarray:

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 from sympy.core.function import AppliedUndef
 
 from ..errors import invalid
+from .convolution import Convolution
 from .graph import Graph, Node
 from .reading import Reader
 
@@ -66,7 +67,7 @@ class Term:
         In the local coordinates, their time derivatives, parameters, inputs and the time.
     on : sequence of sympy functions of time
         The local coordinates, such as ``dynamicsymbols("x z")``.
-    at : array_like of int, shape (P,) or (P, s), or AllPairs
+    at : array_like of int, shape (P,) or (P, s), AllPairs or Convolution
         Row i holds the coordinates of the network that stand for the s local ones at place i.
     """
 
@@ -79,10 +80,11 @@ class Term:
 class Places:
     """The index table of a term: rows of coordinates ("table"), or pairs that need no table."""
 
-    kind: str  # "table", "pairs" or "group"
+    kind: str  # "table", "pairs", "group" or "convolution"
     table: np.ndarray  # (P, s); for pairs the rows and then the columns, 1-d
-    shape: tuple[int, ...]  # the shape of an array with one value a place
+    shape: tuple[int, ...]  # the shape of an array with one value a place, or of the kernel of a convolution
     size: int  # local coordinates
+    convolution: Convolution | None = None
 
     @property
     def count(self) -> int:
@@ -107,6 +109,8 @@ class Places:
         """The table (P, s), written out for pairs too."""
         if self.kind == "table":
             return self.table
+        if self.convolution is not None:
+            return self.convolution.pairs()[0]
         rows, columns = self.table[: self.shape[0]], self.table[self.shape[0] :]
         if self.kind == "group":
             i, j = np.triu_indices(len(rows), 1)
@@ -116,6 +120,8 @@ class Places:
 
     def places(self) -> np.ndarray:
         """For each row of :meth:`rows_of_coordinates`, its position in a flat array of one value a place."""
+        if self.convolution is not None:
+            return self.convolution.pairs()[1]
         if self.kind == "group":
             i, j = np.triu_indices(self.shape[0], 1)
             return i * self.shape[1] + j
@@ -125,11 +131,13 @@ class Places:
 def places_of(at: Any, size: int, coordinates: int, where: str) -> Places:
     """Check ``at`` and bring it into one form."""
     shape: tuple[int, ...]
-    if isinstance(at, AllPairs):
+    convolution = at if isinstance(at, Convolution) else None
+    if isinstance(at, (AllPairs, Convolution)):
         if size != 2:
             raise invalid(f"at of {where}", "a table for terms of other than two local coordinates", repr(at))
         table = np.concatenate([at.rows, at.columns])
-        kind, shape = ("group" if at.group else "pairs"), at.shape
+        shape = at.shape
+        kind = "convolution" if isinstance(at, Convolution) else "group" if at.group else "pairs"
     else:
         table = np.asarray(at)
         if table.ndim == 1 and size == 1:
@@ -142,7 +150,7 @@ def places_of(at: Any, size: int, coordinates: int, where: str) -> Places:
     outside = table[(table < 0) | (table >= coordinates)]
     if outside.size:
         raise invalid(f"at of {where}", f"indices from 0 to {coordinates - 1}", int(outside.flat[0]))
-    return Places(kind, np.ascontiguousarray(table, np.int64), shape, size)
+    return Places(kind, np.ascontiguousarray(table, np.int64), shape, size, convolution)
 
 
 @dataclass(frozen=True)

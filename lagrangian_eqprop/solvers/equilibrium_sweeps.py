@@ -1,0 +1,176 @@
+"""Exact block-coordinate minimisation for layered energies: asynchronous sweeps.
+
+Where no term couples two coordinates of a layer and the energy is quadratic in each coordinate by itself, the minimum
+over a whole layer, the others standing still, is known coordinate by coordinate:
+
+    q_i <- clip(q_i - E_i/E_ii),   E_i = (E + beta c)_q,   E_ii = (E + beta c)_qq
+
+(Scellier, Ernoult, Kendall and Kumar 2023 for Hopfield networks, Scellier 2024 for resistive ones). Where E_ii is not
+positive the minimum is at a bound; without one the sample fails.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy import ndarray
+
+from ..compiler.statics import bent, layers
+from ..errors import invalid
+from .energies import Energies
+from .energy_terms import Side, spread
+from .equilibrium_relaxation import left_over, measured
+from .phase import Phase
+
+
+class _Part(NamedTuple):
+    """A side of a term, by its number, and where its coordinates stand in the layer."""
+
+    side: int
+    nudge: bool
+    own: Any  # positions among the side's coordinates
+    at: Any  # positions in the layer
+    once: bool  # no position occurs twice
+
+
+class _Layer(NamedTuple):
+    index: Any  # positions in the state
+    parts: list[_Part]
+    still: bool  # the curvatures do not depend on the state
+
+
+def why_not(energies: Energies) -> str | None:
+    """Why sweeps are impossible; None where they are possible."""
+    known = energies.plan, energies.cost_plan
+    label = bent(*known)
+    if label is not None:
+        return f"an energy quadratic in each coordinate by itself, which {label} is not"
+    if _colours(energies) is None:
+        return "a term whose local coordinates stand for different ones"
+    return None
+
+
+def _colours(energies: Energies) -> ndarray | None:
+    kept: dict = energies.split.__dict__.setdefault("colours", {})
+    key = id(energies.cost_plan)
+    if key not in kept or kept[key][0] is not energies.cost_plan:
+        kept[key] = energies.cost_plan, layers(energies.plan, energies.cost_plan, energies.split.is_free)
+    return kept[key][1]
+
+
+def check_sweeps(energies: Energies) -> None:
+    """Refuse an energy that sweeps do not minimise."""
+    reason = why_not(energies)
+    if reason is not None:
+        raise invalid("solver", f"other than sweeps, which need {reason}", "'sweeps'")
+
+
+def _layers(energies: Energies) -> list[_Layer]:
+    """All layers; found once for a system and its cost."""
+    kept: dict = energies.split.__dict__.setdefault("layers", {})
+    key = id(energies.cost_plan)
+    if key not in kept or kept[key][0] is not energies.cost_plan:
+        kept[key] = energies.cost_plan, _found(energies)
+    return kept[key][1]
+
+
+def _found(energies: Energies) -> list[_Layer]:
+    colours = _colours(energies)
+    assert colours is not None
+    colours = colours[energies.split.free]
+    found = []
+    sides, own = energies.sides
+    for colour in range(int(colours.max()) + 1):
+        members = np.flatnonzero(colours == colour)
+        place = np.full(energies.width, -1)
+        place[members] = np.arange(len(members))
+        parts = []
+        for number, side in enumerate(sides):
+            spread = np.full(side.gather.count, -1)
+            spread[side.gather.mask if side.gather.mask is not None else slice(None)] = side.gather.free
+            at = np.where(spread >= 0, place[spread], -1)
+            mine = np.flatnonzero(at >= 0)
+            if mine.size:
+                once = len(np.unique(at[mine])) == len(mine)
+                places = _slice(mine, side.gather.count), _slice(at[mine], len(members))
+                parts.append(_Part(number, number >= own, *places, once))
+        still = all(sides[part.side].still for part in parts)
+        found.append(_Layer(_slice(members, -1), parts, still))
+    return found
+
+
+def _slice(indices: ndarray, count: int) -> Any:
+    if len(indices) and (np.diff(indices) == 1).all():
+        return slice(int(indices[0]), int(indices[-1]) + 1) if len(indices) != count else slice(None)
+    return indices
+
+
+def sweeps(
+    energies: Energies, q: ndarray, beta: Any, iterations: int, tolerance: float | None, held: ndarray | None = None
+) -> Phase:
+    """``iterations`` sweeps over all layers, or until no sample has more than ``tolerance`` left."""
+    found, (sides, _), q = _layers(energies), energies.sides, q.copy()
+    bends: list[Any] = [None]*len(found)
+    number = 0
+    for number in range(1, iterations + 1):  # noqa: B007
+        largest = np.zeros(len(q))
+        for k, layer in enumerate(found):
+            x = q[:, layer.index]
+            slope = np.zeros(x.shape, q.dtype) if energies.constant is None else (
+                energies.constant[:, layer.index].astype(q.dtype))  # fmt: skip
+            bend = bends[k]
+            fresh = None if bend is not None else np.zeros(x.shape, q.dtype)
+            for part in layer.parts:
+                if part.nudge and beta == 0:
+                    continue
+                side = sides[part.side]
+                _add(slope, part, side, side.slope(q), beta)
+                if fresh is not None:
+                    _add(fresh, part, side, side.curvature(q), beta)
+            if fresh is not None:
+                bend = fresh
+                bends[k] = bend if layer.still else None
+            new = _minimum(x, slope, bend, energies, layer.index)
+            if held is not None:
+                new = np.where(held[:, layer.index], x, new)
+            if tolerance is not None:
+                largest = np.maximum(largest, np.abs((new - x)*bend).max(1, initial=0.0))
+            q[:, layer.index] = new
+        if tolerance is not None and not (largest > tolerance).any():
+            if (left_over(energies, q, energies.slope(q, beta), held) <= tolerance).all():
+                break
+    return Phase(q, measured(energies, q, beta, held), number)
+
+
+def _add(out: ndarray, part: _Part, side: Side, value: Any, beta: Any) -> None:
+    if isinstance(value, float):
+        if value == 0.0:
+            return
+        own: Any = value
+    elif np.ndim(value) == 0:
+        own = value
+    else:
+        own = spread(value, (value.shape[0], side.gather.count))[:, part.own]
+    if part.nudge:
+        own = beta*own
+    if part.once:
+        out[:, part.at] += own
+    else:
+        np.add.at(out.T, part.at, np.broadcast_to(own, (len(out), len(part.at))).T)
+
+
+def _minimum(x: ndarray, slope: ndarray, bend: ndarray, energies: Energies, index: Any) -> ndarray:
+    """Of a parabola with slope and curvature at x, within the bounds."""
+    if np.iscomplexobj(x):
+        return x - slope/bend
+    lower, upper = energies.lower[index], energies.upper[index]
+    if (bend > 0).all():
+        return np.clip(x - slope/bend, lower, upper)
+    with np.errstate(all="ignore"):
+        inside = np.clip(x - slope/bend, lower, upper)
+        # a line or a parabola that is open below: the bound with the lower energy
+        low, high = (slope*(wall - x) + 0.5*bend*(wall - x)**2 for wall in (lower, upper))
+        wall = np.where(low < high, lower, upper)
+    still = (bend == 0) & (slope == 0)
+    return np.where(bend > 0, inside, np.where(still, x, wall))

@@ -1,0 +1,168 @@
+"""Compiled relaxation of layered energies: plain steps of a given size, samples in lanes.
+
+State, and everything that does not move, stand as (coordinate, sample): the transposed views (sample, coordinate)
+are what the rest of the library sees.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+from numpy import ndarray
+
+from ..compiler.lanes import empty_rows
+from ..compiler.layered import Layered, Leaf, layered
+from ..compiler.layered_text import Wording
+from .couplings import Dense
+from .energies import Energies
+from .energy_terms import numbers
+
+_WORK = 2**17  # values of a state times steps, below which numpy is done before a module is found
+
+
+def structure_of(energies: Energies) -> Layered | None:
+    """The structure of an energy with its cost; found once."""
+    kept: dict = energies.split.__dict__.setdefault("layered", {})
+    key = id(energies.cost_plan)
+    if key not in kept or kept[key][0] is not energies.cost_plan:
+        split = energies.split
+        kept[key] = energies.cost_plan, layered(energies.plan, energies.cost_plan, split.where, split.is_free), {}
+    return kept[key][1]
+
+
+def applies(energies: Energies, iterations: int) -> bool:
+    """Whether compiled relaxation suits the energy and is worth its call."""
+    if energies.samples*energies.width*iterations < _WORK or structure_of(energies) is None:
+        return False
+    return not any(product.own for product in energies.products)
+
+
+class Lanes:
+    """An energy's values laid out for the compiled pass."""
+
+    def __init__(self, energies: Energies) -> None:
+        self.energies = energies
+        found = structure_of(energies)
+        assert found is not None
+        self.layered, self.dtype = found, energies.dtype
+        full = 64//self.dtype.itemsize
+        self.width = full if energies.samples > full//2 else max(1, 1 << (energies.samples - 1).bit_length())
+        blocks = -(-energies.samples//self.width)
+        self.blocks = blocks | 1 if self.width == full else blocks  # an odd number keeps rows apart in the cache
+        self.used = blocks
+        self._read()
+        self.K = self.state()
+        view = self.view(self.K)
+        view[:] = 0
+        for product in energies.products:
+            for gather, slope in product.constant():
+                gather.add(view, slope)
+        for table, term in zip(energies.plan.tables, energies.tables, strict=True):
+            still, _ = table.still
+            if still != table.graph.zero:
+                (value,) = numbers(table.graph, [still], term.fixed)
+                term.gathers[0].add(view, value)
+
+    def state(self) -> ndarray:
+        """Rows of lanes of all free coordinates; what no sample fills is zero."""
+        rows = empty_rows(self.energies.width*self.blocks, self.width, self.dtype)
+        if self.energies.samples < self.used*self.width:
+            rows.reshape(self.energies.width, -1)[:, self.energies.samples :] = 0
+        return rows
+
+    def view(self, rows: ndarray) -> ndarray:
+        """(B, free)."""
+        return rows.reshape(len(rows)//self.blocks, -1)[:, : self.energies.samples].T
+
+    def _leaf(self, leaf: Leaf) -> tuple[ndarray, Any]:
+        """Values (1 or B, places), and the positions in the state that they belong to."""
+        energies = self.energies
+        if leaf.kind == "field":
+            product = energies.products[leaf.number]
+            own = product.f if leaf.side == "rows" else product.g
+            return product.fields[leaf.side], own.gather.free
+        term = (energies.costs if leaf.nudge else energies.tables)[leaf.number]
+        value = np.atleast_2d(term.fixed[leaf.kind, leaf.symbol])
+        gather = term.gathers[0]
+        return gather.only_free(np.broadcast_to(value, (len(value), gather.count))), gather.free
+
+    def _read(self) -> None:
+        energies, groups = self.energies, self.layered.groups
+        flat: list[ndarray] = []
+        rows: list[ndarray] = []
+        lanes: list[tuple[bool, ...]] = []
+        starts: list[int] = []
+        at = [0, 0]
+        for group in groups:
+            own = []
+            for leaf in group.leaves:
+                value, positions = self._leaf(leaf)
+                value = value[:, np.searchsorted(positions, group.members, sorter=np.argsort(positions))]
+                own.append(len(value) > 1)
+                (rows if own[-1] else flat).append(value)
+                starts.append(at[own[-1]])
+                at[own[-1]] += value.shape[1]
+            lanes.append(tuple(own))
+        kept: dict = energies.split.__dict__["layered"][id(energies.cost_plan)][2]
+        key = self.width, tuple(lanes)
+        if key not in kept:
+            kept[key] = self._layout(lanes, starts)
+        self.module, self.where = kept[key]
+        matrices = []
+        for bond in self.layered.bonds:
+            operator = energies.products[bond.product].operator
+            assert isinstance(operator, Dense)
+            matrices.append(np.ravel(operator.matrix if bond.wide_is_rows else operator.matrix.T))
+        self.M = matrices[0] if len(matrices) == 1 else np.concatenate(matrices)
+        self.flat = np.concatenate([np.ravel(value) for value in flat]).astype(self.dtype) if flat else self.M
+        self.rows = self.zero = _zeros(self.width, self.dtype)
+        if rows:
+            self.rows = empty_rows(at[1]*self.blocks, self.width, self.dtype)
+            whole = self.rows.reshape(at[1], -1)
+            whole[:, energies.samples :] = 0
+            whole[:, : energies.samples] = np.concatenate(rows, 1).T
+
+    def _layout(self, lanes: list[tuple[bool, ...]], starts: list[int]) -> tuple[Any, ndarray]:
+        """The compiled pass, and where everything stands."""
+        energies, groups = self.energies, self.layered.groups
+        bounded = np.isfinite(energies.lower) | np.isfinite(energies.upper)
+        wording = Wording(self.layered, lanes, [bool(bounded[group.members].any()) for group in groups], self.width)
+        where = np.zeros(wording.length, np.int64)
+        offset, leaf = 0, 0
+        for begin, group in zip(wording.starts, groups, strict=True):
+            where[begin : begin + 2] = group.members[0], len(group.members)
+            where[begin + 2 : begin + 2 + len(group.leaves)] = starts[leaf : leaf + len(group.leaves)]
+            leaf += len(group.leaves)
+        for n, bond in enumerate(self.layered.bonds):
+            where[wording.bonds + n] = offset
+            offset += len(groups[bond.wide].members)*len(groups[bond.small].members)
+        return wording.module(), where
+
+    def relax(self, q: ndarray, beta: float, steps: int, step: float) -> ndarray:
+        """``steps`` plain steps from q (B, free)."""
+        energies = self.energies
+        state, K = self.state(), self.K
+        self.view(state)[:] = q
+        if beta != 0:
+            K = K.copy()
+            view = self.view(K)
+            for table, term in zip(energies.cost_plan.tables, energies.costs, strict=True):
+                still, _ = table.still
+                if still != table.graph.zero:
+                    (value,) = numbers(table.graph, [still], term.fixed)
+                    term.gathers[0].add(view, beta*value)
+        kind = self.dtype.type
+        self.module.relax(
+            state, K, self.flat, self.rows, self.M, energies.lower, energies.upper, self.zero, self.where, self.blocks,
+            self.used, steps, kind(step), kind(beta),
+        )  # fmt: skip
+        return self.view(state)
+
+
+@functools.cache
+def _zeros(width: int, dtype: np.dtype) -> ndarray:
+    rows = empty_rows(1, width, dtype)
+    rows[:] = 0
+    return rows
