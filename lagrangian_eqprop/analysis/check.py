@@ -17,6 +17,7 @@ from ..eqprop.gradient import check_analytic, gradient, problem_of
 from ..eqprop.result import Gradient
 from ..errors import AccuracyWarning, ConvergenceError
 from ..grid import Grid
+from ..solvers.problem import Problem
 from ..symbols.definition import Definition
 from .forward import (
     AnyForward,
@@ -115,13 +116,7 @@ def check(
     check_boundary(boundary)
     problem = problem_of(system, grid, cost, options, boundary)
     check_action(problem, boundary)
-    if isinstance(boundary, Initial):
-        forward: AnyForward = Forward(problem, boundary)
-    elif isinstance(boundary, Ends):
-        forward = ForwardEnds(problem, boundary)
-    else:
-        forward = ForwardPeriodic(problem, boundary)
-    notes: list[str] = []
+    forward, notes = forward_of(problem, boundary), list[str]()
     g = growth(forward) if isinstance(forward, Forward) else None
     if g is not None and g > 1e6:
         text = (
@@ -152,23 +147,42 @@ def check(
             results["Centered"] = estimate(Centered(beta))
         except ConvergenceError:  # a nudge may leave the branch
             beta *= 0.1
-    entries = _entries(problem, forward, notes)
-    reference = {
-        quantity: np.array([complex_step(forward, entry) for entry in chosen]) for quantity, chosen in entries.items()
-    }
+    entries, reference = references(problem, forward, notes)
     columns: dict[str, Callable[[Entry], float]] = {
-        name: partial(_read, problem, found) for name, found in results.items()
+        name: partial(read, problem, found) for name, found in results.items()
     }
     columns[DIFFERENCES] = partial(central_difference, forward)
-    largest = max(np.abs(values).max() for values in reference.values())
-    table: dict[str, dict[str, float]] = {}
-    for quantity, chosen in entries.items():
-        values = {name: np.array([read(entry) for entry in chosen]) for name, read in columns.items()}
-        table[quantity] = {name: _error(found, reference[quantity], largest) for name, found in values.items()}
-    errors = {name: max(row[name] for row in table.values()) for name in columns}
+    by_column = {name: errors_of(read, entries, reference) for name, read in columns.items()}
+    table = {quantity: {name: by_column[name][quantity] for name in columns} for quantity in entries}
+    errors = {name: max(row.values()) for name, row in by_column.items()}
     tolerance = max(1e-11, 2e-12*g) if g is not None else 1e-9
     passed = all(errors[name] <= tolerance for name in ("Exact", "Adjoint", "Holomorphic") if name in errors)
     return Check(system.name, results["Exact"].loss, errors, table, reference, g, tolerance, passed, tuple(notes))
+
+
+def forward_of(problem: Problem, boundary: Boundary) -> AnyForward:
+    """The loss as a function of parameters and boundary data, by the forward map alone."""
+    if isinstance(boundary, Initial):
+        return Forward(problem, boundary)
+    return ForwardEnds(problem, boundary) if isinstance(boundary, Ends) else ForwardPeriodic(problem, boundary)
+
+
+def references(
+    problem: Problem, forward: AnyForward, notes: list[str]
+) -> tuple[dict[str, list[Entry]], dict[str, np.ndarray]]:
+    """What is compared, by quantity, and its derivatives by complex step."""
+    entries = _entries(problem, forward, notes)
+    found = {name: np.array([complex_step(forward, entry) for entry in chosen]) for name, chosen in entries.items()}
+    return entries, found
+
+
+def errors_of(
+    column: Callable[[Entry], float], entries: dict[str, list[Entry]], reference: dict[str, np.ndarray]
+) -> dict[str, float]:
+    """The relative error of each quantity."""
+    largest = max(np.abs(values).max() for values in reference.values())
+    found = {quantity: np.array([column(entry) for entry in chosen]) for quantity, chosen in entries.items()}
+    return {quantity: _error(values, reference[quantity], largest) for quantity, values in found.items()}
 
 
 def _small_nudge(g: float | None) -> float:
@@ -190,7 +204,7 @@ def _entries(problem: Any, forward: AnyForward, notes: list[str]) -> dict[str, l
     return found
 
 
-def _read(problem: Any, result: Gradient, entry: Entry) -> float:
+def read(problem: Any, result: Gradient, entry: Entry) -> float:
     """An entry of a gradient."""
     if entry.quantity.startswith("initial."):
         return float(getattr(result.initial, entry.quantity[8:]).flat[entry.index])
