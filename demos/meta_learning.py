@@ -4,7 +4,8 @@ The regression is an energy whose state is the vector of weights and whose param
 penalties; the error on held-out samples is the cost. The weights settle twice, free and nudged by the held-out samples,
 and each penalty reads its own weight in both states. Most features are noise: their penalties should grow until the
 regression leaves them out, and the error on fresh data should fall below what one common penalty can reach, even the
-best one. Every gradient is compared with the closed form that linear algebra gives.
+best one. With few held-out samples they can be overfitted like anything else that is
+trained. Every gradient is compared with the closed form that linear algebra gives.
 """
 
 from __future__ import annotations

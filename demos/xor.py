@@ -30,7 +30,7 @@ def learn(case: Any, seed: int, epochs: int, estimator: Any) -> dict[str, Any]:
     rng = np.random.default_rng(seed)
     start = {"J": rng.normal(size=(NODES, NODES)), "h": rng.normal(size=NODES - 2),
              "psi": rng.uniform(-np.pi, np.pi, NODES - 2)}  # fmt: skip
-    options = {"cost": case.cost, "inputs": case.inputs, "targets": case.targets}
+    options: dict[str, Any] = {"cost": case.cost, "inputs": case.inputs, "targets": case.targets}
     before = case.system.equilibrium(REST, inputs=case.inputs, parameters=start).q
     history = case.system.fit(
         REST, **options, parameters=start, epochs=epochs, batch=None, optimiser=lep.Adam(RATE),
@@ -98,7 +98,8 @@ def draw(case: Any, runs: list[dict[str, Any]]) -> Any:
             outputs.plot(place + shift, angle, "o", color=colour, ms=5, alpha=0.6, mew=0)
     outputs.plot([], [], "o", color=GREY, label="before")
     outputs.plot([], [], "o", color=COLOURS[0], label="after")
-    outputs.plot(place, target[:, 0], "_", color="black", ms=40, label="target")
+    outputs.plot(place, target[:, 0], "_", color="black", ms=40)
+    outputs.plot([], [], color="black", label="target")
     names = [" ".join("+" if bit > 0 else "-" for bit in bits) for bits in BITS]
     outputs.set_xticks(place, names)
     outputs.set(xlabel="inputs ($\\pm\\pi/2$)", ylabel="output (rad)", ylim=(-np.pi, np.pi + 1.4))

@@ -62,7 +62,8 @@ MECHANICS = {
 }  # fmt: skip
 METHODS: dict[str, dict[str, Any]] = {
     "Verlet": {"method": "verlet"}, "midpoint": {"method": "midpoint"},
-    "Verlet, order 4": {"method": "verlet", "order": 4}, "midpoint, order 4": {"method": "midpoint", "order": 4}, "Gauss, 2 stages": {"method": "gauss", "stages": 2},
+    "Verlet, order 4": {"method": "verlet", "order": 4}, "midpoint, order 4": {"method": "midpoint", "order": 4},
+    "Gauss, 2 stages": {"method": "gauss", "stages": 2},
 }  # fmt: skip
 POTENTIAL = lep.Cost(k*x**2/3 + y**2, when="end")
 
@@ -196,12 +197,12 @@ def document(table: dict[str, dict[str, float | str]]) -> str:
     reasons: dict[str, int] = {}
     lines = [
         "# Exactness, cell by cell", "",
-        "Written by `make table`: for every kind of mechanics, boundary condition, method and estimator the largest relative error of",
-        "the gradient (parameters and boundary data) against a complex step through the forward map, on a problem of two coordinates",
-        f"and {STEPS} steps. `Centered` and `Echo` nudge with beta = 1e-4, `OneSided` with 1e-6: what they show is bias and",
-        "rounding. `NaiveForward` is shown with the residual it lacks. Gauss steps from initial data have no complex form and are compared",
-        "with differences of eighth order. A number in brackets is the reason why a combination does not exist, in the library's own",
-        "words, at the end.", "",
+        "Written by `make table`: for every kind of mechanics, boundary condition, method and estimator the largest",
+        "relative error of the gradient (parameters and boundary data) against a complex step through the forward map,",
+        f"on a problem of two coordinates and {STEPS} steps. `Centered` and `Echo` nudge with beta = 1e-4, `OneSided`",
+        "with 1e-6: what they show is bias and rounding. `NaiveForward` is shown with the residual it lacks. Gauss steps",
+        "from initial data have no complex form and are compared with differences of eighth order. A number in brackets is",
+        "the reason why a combination does not exist, in the library's own words, at the end.", "",
     ]  # fmt: skip
     for kind in MECHANICS:
         lines += [f"## {kind[0].upper()}{kind[1:]}", "", "| boundary | method | " + " | ".join(ESTIMATORS) + " |",

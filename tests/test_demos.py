@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import lagrangian_eqprop as lep
-from lagrangian_eqprop.demos import _output, digits, gradients, imperfect_device, two_point
+from lagrangian_eqprop.demos import _output, digits, gradients, imperfect_device, two_point, xor
 
 
 def files(folder, name):
@@ -81,6 +81,21 @@ def test_two_point(tmp_path, capsys):
     lowest = numbers["paths"][0]
     assert lowest["index"] == 0  # what lies lowest among all is no saddle
     assert f"from {numbers['failed']} of them none was found" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_xor(tmp_path, capsys):
+    numbers = xor.run(tmp_path, short=True, seeds=2)
+    record = files(tmp_path, "xor")
+    assert record["numbers"]["learned"] == numbers["learned"] >= 1
+    for entry in numbers["runs"]:
+        assert entry["loss"][-1] < 0.5*entry["loss"][0]
+        assert entry["learned"] == (entry["off"] < xor.LEARNED)
+        # the cost of the case is what is trained, and the output that is told is the last phase
+        aim = -np.pi/2*xor.BITS.prod(1)
+        off = np.abs(np.angle(np.exp(1j*(entry["after"][:, -1] - aim)))).max()
+        assert off == pytest.approx(entry["off"])
+    assert f"{numbers['learned']} of 2 networks" in capsys.readouterr().out
 
 
 def test_records_hold_what_json_can(tmp_path):

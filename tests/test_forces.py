@@ -302,10 +302,14 @@ def test_check_compares_what_there_is(damped):
 
 
 def test_forces_with_kinks_away_from_them():
-    """Drag in proportion to the square of the speed, written with Abs."""
+    """Drag in proportion to the square of the speed, written with Abs; as a Rayleigh function it is the same."""
     values = {m: 1.3, k: 0.8, a: 0.4, g1: 0.2}
     system = lep.System(DUFFING, coordinates=[q], parameters=values, force={q: -g1*vq*sp.Abs(vq)})
-    assert system.check(lep.Initial([0.6], v=[0.4]), GRID, lep.Cost(q**2), **PLAIN).passed
+    start, cost = lep.Initial([0.6], v=[0.4]), lep.Cost(q**2)
+    assert system.check(start, GRID, cost, **PLAIN).passed
+    other = lep.System(DUFFING, coordinates=[q], parameters=values, rayleigh=g1*sp.Abs(vq)**3/3)
+    assert_close(other.gradient(start, GRID, cost, **PLAIN)[g1], system.gradient(start, GRID, cost, **PLAIN)[g1], 1e-13)
+    assert other.equations[0].rhs.subs(vq, -2) == system.equations[0].rhs.subs(vq, -2) == 4*g1
 
 
 TERMS = [lep.Term(m*vx**2/2, on=[x], at=[0, 1])]

@@ -8,7 +8,7 @@ from ..boundary import Initial
 from ..errors import invalid
 from ..solvers.problem import Problem
 from .convolution import check as check_convolution
-from .estimators import Adjoint, ConvolutionAction, Estimator, Exact
+from .estimators import Adjoint, ConvolutionAction, Echo, Estimator, Exact
 
 
 def _named(problem: Problem) -> str:
@@ -28,6 +28,11 @@ def check_estimator(problem: Problem, boundary: Any, estimator: Estimator) -> No
     """An echo needs an action, a convolution a linear system."""
     if isinstance(estimator, ConvolutionAction):
         check_convolution(problem, boundary)
+    elif isinstance(estimator, Echo) and problem.system.damping is not None:
+        raise ValueError(
+            f"estimator must not be Echo for {problem.system.name!r}: its damping breaks the symmetry under reversal "
+            f"of time, so that the echo would need gain where the device has damping; Centered computes that echo"
+        )
     elif problem.system.forced and not isinstance(estimator, (Exact, Adjoint)):
         raise ValueError(
             f"estimator must be Exact or Adjoint here, not {type(estimator).__name__}: {_named(problem)}, which makes "

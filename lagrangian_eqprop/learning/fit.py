@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import sympy as sp
 
-from ..boundary import Boundary, Equilibrium
+from ..boundary import Boundary, Ends, Equilibrium, Initial, Periodic
 from ..eqprop.estimators import Echo, Estimator, Exact
 from ..eqprop.gradient import check_choices, check_on_failure, check_static, gradient
 from ..eqprop.result import Gradient
@@ -109,6 +109,8 @@ def fit(
         raise invalid("validation", "a function of the parameters or a mapping", type(validation).__name__)
     check_on_failure(on_failure)
     check_choices(None, dtype, None)
+    if not isinstance(boundary, (Initial, Ends, Periodic, Equilibrium)):
+        raise invalid("boundary", "lep.Initial, lep.Ends, lep.Periodic or lep.Equilibrium", type(boundary).__name__)
     static = isinstance(boundary, Equilibrium)
     if static:
         check_static(grid, method=method, order=order)

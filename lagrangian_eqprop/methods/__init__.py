@@ -22,6 +22,7 @@ from . import (
     midpoint_action,
     midpoint_adjoint,
     midpoint_forced,
+    midpoint_forced_adjoint,
     stability,
     verlet,
     verlet_action,
@@ -29,6 +30,7 @@ from . import (
     verlet_fixed,
     verlet_weighted,
     verlet_weighted_action,
+    verlet_weighted_adjoint,
 )
 from .compositions import check_order, substeps
 
@@ -90,11 +92,13 @@ METHODS = {
 
 # Forms that a method takes for some systems; they go under the name of the method.
 _WEIGHTED = _method(
-    "verlet_weighted", verlet_weighted, verlet_weighted, verlet_weighted_action, stability,
+    "verlet_weighted", verlet_weighted, verlet_weighted, verlet_weighted_action, verlet_weighted_adjoint, stability,
     single=(verlet.new_work, verlet.prepare, verlet.finish, verlet.start), form_of="verlet",
 )  # fmt: skip
 
-_FORCED = _method("midpoint_forced", midpoint, midpoint, midpoint_action, midpoint_forced, form_of="midpoint")
+_FORCED = _method(
+    "midpoint_forced", midpoint, midpoint, midpoint_action, midpoint_forced, midpoint_forced_adjoint, form_of="midpoint"
+)
 
 
 @functools.cache

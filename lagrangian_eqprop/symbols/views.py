@@ -85,15 +85,21 @@ def forces(system: Definition) -> list[sp.Expr]:
     for term in system.terms:
         if term.forces is None:
             continue
-        time = time_of(term.on[0], "coordinates")
-        if term.forces.rayleigh:
-            pushes = {x: -term.expression.diff(x.diff(time)) for x in term.on}
-        else:
-            pushes = term.expression
+        pushes = _slopes(term) if term.forces.rayleigh else term.expression
         for place, row in zip(term.places.places(), term.places.rows_of_coordinates(), strict=True):
             for x, index in zip(term.on, row, strict=True):
                 total[index] += _moved(system, term, pushes[x], place, [q[i] for i in row])
     return total
+
+
+def _slopes(term: LocalTerm) -> dict[sp.Expr, sp.Expr]:
+    """-dR/dv of a dissipation function, by local coordinate."""
+    time = time_of(term.on[0], "coordinates")
+    velocities = {x: sp.Dummy(f"v{a}", real=True) for a, x in enumerate(term.on)}
+    positions = {x: sp.Dummy(f"q{a}", real=True) for a, x in enumerate(term.on)}
+    frozen = term.expression.xreplace({x.diff(time): v for x, v in velocities.items()}).xreplace(positions)
+    back = {v: x.diff(time) for x, v in velocities.items()} | {p: x for x, p in positions.items()}
+    return {x: -frozen.diff(v).xreplace(back) for x, v in velocities.items()}
 
 
 def mass_matrix(system: Definition) -> sp.Matrix:
