@@ -10,7 +10,7 @@ PIP := $(RUN) -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test quick lint types bench clean
+.PHONY: help demo test quick lint types bench table clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
@@ -61,6 +61,9 @@ types: $(VENV)/tests  ## mypy
 
 bench: $(VENV)/bench  ## compare with jax, diffrax, heyoka, scipy and C; writes benchmarks/results/
 	$(RUN) -m benchmarks $(BENCH)
+
+table: $(VENV)/tests  ## measure every cell of docs/exactness.md anew (half an hour)
+	$(RUN) tests/table.py
 
 clean:  ## remove the environment, the builds and the tools' caches
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
