@@ -20,18 +20,26 @@ class Initial:
     q : array_like, shape (d,) or (B, d)
         Initial coordinates; two axes are a batch.
     v, p : array_like, same shapes
-        Initial velocity, which means p_0 = L_v(q, v, t_0), or initial momentum; exactly one of the two.
+        Initial velocity, which means p_0 = L_v(q, v, t_0), or initial momentum; exactly one of the two, and none for a
+        Lagrangian linear in the velocities, where q alone is the state.
+    project : bool
+        Of a system with constraints: move q along the normals onto the constraint and drop what is normal of v or p,
+        as one wants where the constraint is trained. False refuses data that do not satisfy it.
     """
 
-    def __init__(self, q: Any, v: Any = None, p: Any = None) -> None:
-        if (v is None) == (p is None):
-            raise invalid("v", "given, or p, but not both", "neither" if v is None else "both")
+    def __init__(self, q: Any, v: Any = None, p: Any = None, *, project: bool = False) -> None:
+        if v is not None and p is not None:
+            raise invalid("v", "given, or p, but not both", "both")
         self.q = _state("q", q)
         self.v = None if v is None else _state("v", v)
         self.p = None if p is None else _state("p", p)
+        if not isinstance(project, (bool, np.bool_)):
+            raise invalid("project", "True or False", repr(project))
+        self.project = bool(project)
 
     def __repr__(self) -> str:
-        return f"Initial(q of shape {self.q.shape}, {'v' if self.p is None else 'p'} given)"
+        other = "v given" if self.v is not None else "p given" if self.p is not None else "q alone"
+        return f"Initial(q of shape {self.q.shape}, {other})"
 
 
 class Ends:

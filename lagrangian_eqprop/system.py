@@ -62,8 +62,8 @@ class System(Definition):
         save : "all", "last" or int
             Which nodes are kept: all, the last, or every n-th and the last. Ends and Periodic keep all.
         method : "verlet", "midpoint" or "gauss", optional
-            By default Verlet where the Lagrangian allows it. "gauss", of order 2*stages, is for Ends, and for free
-            paths of small systems from initial data.
+            By default Verlet where the Lagrangian allows it, which with constraints is "rattle", and midpoint
+            elsewhere. "gauss", of order 2*stages, is for Ends, and for free paths of small systems from initial data.
         compiled : bool
             False runs the same steps in plain Python.
         stability : "check" or "ignore"

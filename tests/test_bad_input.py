@@ -94,7 +94,9 @@ REFUSALS = {
     "velocity and momentum": (
         lambda: lep.Initial([1.0], v=[1.0], p=[1.0]), "v must be given, or p, but not both; got both",
     ),
-    "neither": (lambda: lep.Initial([1.0]), "v must be given, or p.*neither"),
+    "neither": (
+        lambda: single().trajectory(lep.Initial([1.0]), GRID, **PLAIN), "v must be given, or p.*neither",
+    ),
     "scalar position": (lambda: lep.Initial(1.0, v=1.0), r"q must be of shape \(d,\) or \(B, d\)"),
     "nan position": (lambda: lep.Initial([np.nan], v=[1.0]), "q must be finite"),
     "complex velocity": (lambda: lep.Initial([1.0], v=[1j]), "v must be an array of real numbers"),

@@ -13,7 +13,8 @@ ROOT = Path(lagrangian_eqprop.__file__).parent
 CORE = [
     "methods.common", "methods.verlet", "methods.verlet_action", "methods.verlet_adjoint", "methods.midpoint",
     "methods.midpoint_action", "methods.midpoint_adjoint", "methods.midpoint_forced", "methods.gauss_action",
-    "methods.midpoint_forced_adjoint", "methods.verlet_weighted_adjoint",
+    "methods.midpoint_forced_adjoint", "methods.verlet_weighted_adjoint", "methods.rattle", "methods.rattle_action",
+    "methods.rattle_start", "methods.first_order",
     "methods.linear", "methods.stability", "methods.verlet_weighted", "methods.verlet_weighted_action", "eqprop.echo",
     "eqprop.adjoint", "eqprop.replay", "solvers.nudges", "solvers.elimination", "compiler.kernel", "compiler.contract",
 ]  # fmt: skip

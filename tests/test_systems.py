@@ -49,6 +49,15 @@ def test_the_method_of_a_case_goes_by_a_name_that_users_may_give(name):
     assert choose(system, chosen.public) is chosen
 
 
+def test_labels_can_be_drawn():
+    from matplotlib.mathtext import MathTextParser
+
+    parser = MathTextParser("path")
+    for name in NAMES:
+        for label in (*lep.systems.get(name).labels, lep.systems.get(name).time_label):
+            parser.parse(label)
+
+
 def test_names_and_unknown_name():
     assert len(NAMES) == len(set(NAMES)) >= 12
     with pytest.raises(ValueError, match="did you mean 'kepler'"):

@@ -20,6 +20,7 @@ from ..eqprop.gradient import check_choices, problem_of
 from ..errors import ConvergenceError, invalid
 from ..grid import Grid
 from ..solvers.failures import Failures
+from ..solvers.limits import refuse
 from ..solvers.start import Start
 from ..symbols.definition import Definition
 
@@ -79,6 +80,7 @@ def lyapunov(
     if not isinstance(boundary, Initial):
         raise invalid("boundary", "lep.Initial", type(boundary).__name__)
     check_choices(None, dtype, None)
+    refuse(system, "lyapunov", repr(system.name))  # its deviations would not be tangent, or not independent
     most = 2*system.size
     if isinstance(exponents, bool) or not isinstance(exponents, (int, np.integer)) or not 1 <= exponents <= most:
         raise invalid("exponents", f"an integer from 1 to {most}, twice the number of coordinates", repr(exponents))

@@ -17,6 +17,7 @@ from ..eqprop.gradient import check_analytic, gradient, problem_of
 from ..eqprop.result import Gradient
 from ..errors import AccuracyWarning, ConvergenceError
 from ..grid import Grid
+from ..solvers.limits import refuse
 from ..solvers.problem import Problem
 from ..symbols.definition import Definition
 from .forward import (
@@ -116,6 +117,8 @@ def check(
     check_boundary(boundary)
     problem = problem_of(system, grid, cost, options, boundary)
     check_action(problem, boundary)
+    if not isinstance(boundary, Initial):
+        refuse(system, "boundary", type(boundary).__name__, "lep.Initial in the check")
     forward, notes = forward_of(problem, boundary), list[str]()
     g = growth(forward) if isinstance(forward, Forward) else None
     if g is not None and g > 1e6:

@@ -14,6 +14,7 @@ from numpy import ndarray
 
 from ..boundary import Ends, Initial, Periodic
 from ..errors import ConvergenceError
+from ..solvers.constrained import project
 from ..solvers.gauss import refuse_gauss
 from ..solvers.initial import integrate
 from ..solvers.periodic import Cycle, State
@@ -47,7 +48,8 @@ class Forward:
             self.quantities["initial.v"] = boundary.v
         if boundary.p is not None:
             self.quantities["initial.p"] = boundary.p
-        self.base = {"theta": problem.theta, "q": self.start.q, "other": other}
+        q = self.start.given if problem.system.constraints else self.start.q
+        self.base = {"theta": problem.theta, "q": q, "other": other}
 
     def state(self, changes: dict[str, ndarray], dtype: Any) -> tuple[ndarray, ndarray, ndarray, ndarray]:
         """theta, q_0, p_0 and the guess of the velocity, with quantities replaced."""
@@ -55,12 +57,18 @@ class Forward:
         q = np.array(np.broadcast_to(changes.get("q", self.base["q"]), self.start.q.shape)).astype(dtype)
         other = np.array(np.broadcast_to(changes.get("other", self.base["other"]), self.start.q.shape)).astype(dtype)
         guess = self.start.v.astype(dtype)
-        if not self.by_velocity:
+        if self.problem.method.first_order:
+            p = np.zeros_like(q)
+            self.problem.run("structure_momenta", self.problem.env(0, 1, theta), q, p)
+            return theta, q, p, guess
+        if not self.by_velocity and not self.problem.system.constraints:
             return theta, q, other, guess
         p, env = np.zeros_like(q), self.problem.env(0, 1, theta, "nodes")
-        if self.problem.method.name == "verlet":
+        if self.problem.method.name in ("verlet", "rattle"):
             self.problem.run("masses", env, q, p)
-            p *= other
+            p = p*other if self.by_velocity else other.copy()
+            if self.problem.system.constraints:
+                project(self.problem, q, p, theta)
         else:
             self.problem.run("initial_momenta", env, q, other, p)
         return theta, q, p, guess
@@ -68,7 +76,9 @@ class Forward:
     def final(self, changes: dict[str, ndarray], dtype: Any, at_fixed_p: bool = False) -> ndarray:
         """q_N, for the growth of small deviations."""
         theta, q, p, guess = self.state({} if at_fixed_p else changes, dtype)
-        if at_fixed_p:
+        if self.problem.method.first_order:
+            theta, q, p, guess = self.state(changes, dtype)  # there is no p to hold fixed
+        elif at_fixed_p:
             q = changes["q"].astype(dtype)
         integrate(self.problem, q, p, guess, theta)
         return q

@@ -79,6 +79,10 @@ def compile_report(
     seconds["machine code of the time step"] = time.perf_counter() - begin
     lowering = lowerings(system, bind(system, cost_list(cost)).terms, chosen.name)
     why = f"{reason}, so L does not separate" if reason else "L separates with constant masses: steps are explicit"
+    if chosen.first_order:
+        why = "L is linear in the velocities: q alone is the state"
+    elif system.constraints:
+        why = "L separates with constant masses: a step is explicit but for the multipliers of the constraints"
     path = str(cache.folder() / f"{made.module.__name__}.py")
     return CompileReport(chosen.name, why if method is None else "asked for", seconds, made.hit, lowering, path)
 
@@ -91,7 +95,7 @@ def lowerings(system: Definition, costs: Sequence[LocalTerm], method: str) -> di
     if any(term.places.kind != "table" for term in costs):
         products = None
     found = {}
-    for number, term in enumerate((*system.terms, *costs)):
+    for number, term in enumerate((*system.terms, *system.constraints, *costs)):
         places = term.places
         form = {
             "table": f"a loop over {places.shape[0]} rows of an index table" if places.shape[0] > 1 else "one place",

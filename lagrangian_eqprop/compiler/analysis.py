@@ -78,3 +78,36 @@ def _analyse(system: Definition) -> Separability:
             if graph.substitute([momentum], rest)[0] != graph.zero:
                 return Separability(False, number, f"is linear in {{{a}}} beside its square")
     return Separability(True, -1, "")
+
+
+def is_first_order(system: Definition) -> bool:
+    """Whether the Lagrangian has velocities, and is linear in all of them."""
+    if "_first_order" not in system.__dict__:
+        system.__dict__["_first_order"] = _linear(system)
+    return system.__dict__["_first_order"]
+
+
+def _linear(system: Definition) -> bool:
+    terms = [Local(term) for term in system.terms if term.forces is None and term.indices("v")]
+    for local in terms:
+        kinds = {kind for kind, _ in local.graph.symbols(local.slopes()[1])}
+        if "v" in kinds:
+            return False
+    return bool(terms)
+
+
+def why_not_constant(system: Definition) -> str:
+    """The reason why L_vq of a Lagrangian linear in the velocities is not constant, in the user's words."""
+    for term in system.terms:
+        local = Local(term)
+        momenta = local.slopes()[1]
+        kinds = {kind for kind, _ in local.graph.symbols(momenta)} - {"p", "q"}
+        curved = {
+            kind for momentum in momenta for kind, _ in local.graph.symbols(gradient(local.graph, momentum, local.q))
+        } - {"p"}
+        if kinds or curved:
+            what = {"q": "coordinates", "u": "inputs", "t": "time"}[min(kinds or curved)]
+            return f"{term.label} multiplies a velocity by a function of {what}" + (
+                "" if kinds else " that is not linear"
+            )
+    return ""

@@ -60,14 +60,14 @@ def build(
 
     def write() -> str:
         started = time.perf_counter()
-        functions = lower(system.terms, costs, separable)
+        functions = lower(system.terms, costs, separable, system.constraints)
         seconds["derivatives and lowering"] = time.perf_counter() - started
         started = time.perf_counter()
-        title = f"{method}: {len(system.terms)} terms, {len(costs)} costs. Generated; do not edit."
+        terms = len(system.terms) + len(system.constraints)
+        title = f"{method}: {terms} terms, {len(costs)} costs. Generated; do not edit."
         text = module_text(
-            functions, kernels, title, compiled, parameters, len(system.inputs), targets, len(system.terms),
-            system.damping,
-        )  # fmt: skip
+            functions, kernels, title, compiled, parameters, len(system.inputs), targets, terms, system.damping
+        )
         seconds["emission"] = time.perf_counter() - started
         return text
 

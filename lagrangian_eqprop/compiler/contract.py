@@ -20,11 +20,11 @@ class Environment(NamedTuple):
 
     ``table`` begins with a header: number of time labels, where the slots and the pattern of a sparse Newton
     matrix stand (0: the matrix is dense), where in ``signals`` the tables of Gauss elements stand (0: there are
-    none; their inputs have a label for each stage), and where the times and steps of a composition stand, a time a
-    label each, then a step a label. Then follow the layouts, whose length a generated module knows: of
-    each parameter (offset in theta, stride of a sample, of a place), of each input and each target (offset in
-    signals, stride of a sample, of a label, of a place), of each term (offset of its places, places or rows,
-    columns, offset of its slots). Then the coordinates of all places.
+    none; their inputs have a label for each stage), where the times and steps of a composition stand, a time a
+    label each, then a step a label, and the number of constraints. Then follow the layouts, whose length a generated
+    module knows: of each parameter (offset in theta, stride of a sample, of a place), of each input and each target
+    (offset in signals, stride of a sample, of a label, of a place), of each term (offset of its places, places or
+    rows, columns, offset of its slots). Then the coordinates of all places.
     """
 
     theta: ndarray  # parameters of the system and of the costs
@@ -32,8 +32,8 @@ class Environment(NamedTuple):
     table: ndarray  # integers
 
 
-HEADER = 5  # entries of the table before the layouts
-LABELS, SLOTS, PATTERN, ELEMENTS, TIMES = range(HEADER)
+HEADER = 6  # entries of the table before the layouts
+LABELS, SLOTS, PATTERN, ELEMENTS, TIMES, MULTIPLIERS = range(HEADER)
 CLOCK = 2  # entries of the signals before the weights
 
 
@@ -120,6 +120,11 @@ def rate(env: Environment, b: int) -> Any:
 
 def rate_parameters(env: Environment, b: int, g: ndarray, weight: Any) -> None:
     """g += weight d(gamma)/dtheta."""
+    raise RuntimeError("defined in the generated module")
+
+
+def constraint(env: Environment, b: int, j: int, t: float, q: ndarray, F: ndarray, H: ndarray) -> None:
+    """Of a state q = (coordinates, multipliers): F += g and H += g_q in the rows of the multipliers, H flat."""
     raise RuntimeError("defined in the generated module")
 
 

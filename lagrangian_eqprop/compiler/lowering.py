@@ -141,6 +141,14 @@ def _potential_parameters(local: Local) -> list[Result]:
     return local.theta(local.at_rest().slopes()[2])
 
 
+def _constraint(local: Local) -> list[Result]:
+    """The multiplier is the last local coordinate, and the term is linear in it."""
+    last = local.term.size - 1
+    value = gradient(local.graph, local.root, [local.q[last]])[0]
+    rows = gradient(local.graph, value, local.q[:last])
+    return [Result(value, "F", (last,)), *(Result(node, "H", (last, a)) for a, node in enumerate(rows))]
+
+
 def _cost_gradient(local: Local) -> list[Result]:
     return local.vector("F", local.slopes()[0])
 
@@ -171,6 +179,7 @@ SEPARABLE: dict[str, _Rule] = {
     "force_response": ("env b j t q dq F dF g weight", _force_response),
     "potential_parameters": ("env b j t q g weight", _potential_parameters),
 }
+CONSTRAINT: dict[str, _Rule] = {"constraint": ("env b j t q F H", _constraint)}
 COST: dict[str, _Rule] = {
     "cost": ("env b j t q", _lagrangian),
     "cost_gradient": ("env b j t q F weight", _cost_gradient),
@@ -180,18 +189,23 @@ COST: dict[str, _Rule] = {
 }
 
 
-def lower(terms: Sequence[LocalTerm], costs: Sequence[LocalTerm], separable: bool) -> list[LoopFunction]:
-    """The functions of the contract for a system and its costs."""
+def lower(
+    terms: Sequence[LocalTerm], costs: Sequence[LocalTerm], separable: bool, constraints: Sequence[LocalTerm] = ()
+) -> list[LoopFunction]:
+    """The functions of the contract for a system, its constraints and its costs."""
     functions = []
     of_system = {**ANY, **SEPARABLE} if separable else ANY
-    for rules, members, weighted in ((of_system, terms, False), (COST, costs, True)):
+    groups = [(of_system, (*terms, *constraints), False), (COST, costs, True)]
+    if constraints:
+        groups.insert(1, (CONSTRAINT, (*terms, *constraints), False))
+    for rules, members, weighted in groups:
         for name, (arguments, rule) in rules.items():
             results = []
-            for term in members:
+            for number, term in enumerate(members):
                 local = Local(term)
                 if rules is not COST and name in SEPARABLE and term.bare is not None:
                     local.root = term.bare  # weighed by the method (``methods.verlet_weighted``)
-                found = rule(local)
+                found = [] if rules is CONSTRAINT and number < len(terms) else rule(local)
                 zero = term.graph.zero
                 results.append((term, tuple(result for result in found if result.node != zero)))
             given = tuple(arguments.split())

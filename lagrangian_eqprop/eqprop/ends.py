@@ -38,8 +38,13 @@ def path_response(env: Environment, b: int, q: ndarray, dq: ndarray, g: ndarray)
         interval_response(env, b, k, q[k], q[k + 1], dq[k], dq[k + 1], g, -1.0, work)
 
 
-def gradient(problem: Problem, boundary: Ends, estimator: Estimator, save: Any, on_failure: str) -> Gradient:
-    """The gradient between two ends; see :func:`lagrangian_eqprop.eqprop.gradient.gradient`."""
+def gradient(
+    problem: Problem, boundary: Ends, estimator: Estimator, save: Any, on_failure: str, constrained: Any = None
+) -> Gradient:
+    """The gradient between two ends; see :func:`lagrangian_eqprop.eqprop.gradient.gradient`.
+
+    Of a constrained system ``problem`` and ``boundary`` are the wider ones of ``constrained``, a ConstrainedEnds.
+    """
     two, paths = solve(problem, boundary, on_failure)
     samples = two.samples
     parts = _estimate(two, paths, estimator)
@@ -51,8 +56,17 @@ def gradient(problem: Problem, boundary: Ends, estimator: Estimator, save: Any, 
     if problem.theta.size:
         problem.run("explicit_parameters", two.env, paths.q, 0, problem.grid.steps + 1, good, parts.g)
     loss = float(losses.sum(where=good)/count)
+    given = boundary
+    if constrained is not None:
+        constrained.chain(parts, good)
+        given = constrained.given
     for part in (losses, parts.dq, parts.dp):
         part[~good] = np.nan
+
+    def shown(found: Paths) -> Any:
+        if constrained is not None:
+            return constrained.trajectory(two, found)
+        return as_trajectory(two, found)
 
     def fold(value: ndarray, end: ndarray | None) -> ndarray | None:
         """The derivative of the mean, in the shape of what was given."""
@@ -66,13 +80,13 @@ def gradient(problem: Problem, boundary: Ends, estimator: Estimator, save: Any, 
     batched = two.batch is not None
     path = nudged = None
     if save is not None:
-        path = as_trajectory(two, paths)
+        path = shown(paths)
         if isinstance(estimator, (OneSided, Centered)):
-            nudged = as_trajectory(two, moved_paths(two, paths, abs(estimator.beta), estimator.nudge))
+            nudged = shown(moved_paths(two, paths, abs(estimator.beta), estimator.nudge))
     return Gradient(
         loss=loss, losses=losses if batched else losses[0], parameters=problem.shaped(parts.g, two.batch, count),
         success=good if batched else bool(good[0]), message=message,
-        ends=EndsGradient(fold(parts.dq, boundary.q_start), fold(parts.dp, boundary.q_stop)), error=parts.error,
+        ends=EndsGradient(fold(parts.dq, given.q_start), fold(parts.dp, given.q_stop)), error=parts.error,
         path=path, nudged=nudged,
     )  # fmt: skip
 

@@ -29,6 +29,7 @@ from ..boundary import Boundary, Ends, Equilibrium, Periodic
 from ..compiler.derivatives import gradient as derivatives
 from ..errors import invalid
 from ..grid import Grid
+from ..solvers import limits
 from ..solvers.nodes import Nodes, add_at, chunk
 from ..solvers.problem import Problem
 from ..solvers.slopes import Slopes, along_intervals, along_nodes
@@ -125,6 +126,7 @@ def _per_sample(name: str, value: Any) -> ndarray:
 
 
 def _functional(losses: Losses, boundary: Any, options: dict[str, Any]) -> Gradient:
+    limits.refuse(losses.system, "the cost", "a velocity or an integral in it", "a lep.Cost of coordinates")
     problem, system, grid = losses.problem(), losses.system, losses.grid
     if problem.method.name not in ("verlet", "midpoint"):
         must = "'verlet' or 'midpoint' for costs of velocities or integrals"

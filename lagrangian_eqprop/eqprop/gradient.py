@@ -15,8 +15,20 @@ from ..boundary import Boundary, Ends, Equilibrium, Initial, Periodic, check_bou
 from ..compiler.kernel import kernels_of
 from ..errors import ConvergenceError, invalid
 from ..grid import Grid
+from ..solvers import (
+    constrained,
+    limits,
+    newton_band,
+    newton_paths,
+    newton_terms,
+    nudges,
+    record,
+    start,
+    structured,
+    tangent,
+    twopoint,
+)
 from ..solvers import initial as stepping
-from ..solvers import newton_band, newton_paths, newton_terms, nudges, record, start, tangent, twopoint
 from ..solvers import periodic as closed
 from ..solvers.fixed import FixedPoint
 from ..solvers.gauss import check_problem, check_stages
@@ -45,6 +57,7 @@ from . import (
     thermal,
 )
 from . import initial as initial_value
+from .constrained_ends import constrained_ends
 from .device import quantised
 from .dissipation import check_action, check_estimator
 from .estimators import (
@@ -144,6 +157,7 @@ def gradient(
         raise invalid("retrace", "'bits' for Initial and Exact alone", f"{boundary!r} and {estimator!r}")
     if isinstance(fixed, FixedPoint) and (save is not None or dtype not in (float, np.float64, "float64")):
         raise invalid("retrace", "'bits' without save, and in float64", f"save={save!r} and dtype={dtype!r}")
+    limits.check_gradient(system, boundary, estimator, input_gradients)
     problem = problem_of(system, grid, cost, options, boundary, stages)
     check_action(problem, boundary)
     check_estimator(problem, boundary, estimator)
@@ -159,7 +173,11 @@ def gradient(
     if isinstance(estimator, NaiveForward) and not isinstance(boundary, Initial):
         raise invalid("boundary", "lep.Initial with NaiveForward", type(boundary).__name__)
     if isinstance(boundary, Ends):
-        found = ends.gradient(problem, boundary, estimator, save, on_failure)
+        if system.constraints:
+            between = constrained_ends(problem, boundary, options)
+            found = ends.gradient(between.wider, between.boundary, estimator, save, on_failure, between)
+        else:
+            found = ends.gradient(problem, boundary, estimator, save, on_failure)
     elif isinstance(boundary, Periodic):
         found = periodic.gradient(problem, boundary, estimator, save, on_failure)
     else:
@@ -196,7 +214,7 @@ def check_choices(retrace: Any, dtype: Any, threads: int | None) -> None:
 
 def check_analytic(problem: Problem) -> None:
     """Holomorphic needs functions of a complex variable; some would compile to a plausible wrong answer."""
-    for term in (*problem.system.terms, *problem.bound.terms):
+    for term in (*problem.system.terms, *problem.system.constraints, *problem.bound.terms):
         for name in sorted(NONANALYTIC[name] for name in term.graph.functions([term.root]) & NONANALYTIC.keys()):
             raise ValueError(
                 f"estimator must not be Holomorphic where functions are not analytic; {term.label} contains "
@@ -209,12 +227,13 @@ def _looped(
 ) -> tuple[initial_value.FreeRun, Any]:  # fmt: skip
     """The free run and the estimate by loops over places; once more without the samples that failed."""
     store = isinstance(estimator, Adjoint) or problem.system.forced
-    free = initial_value.free_run(problem, begin, store, (keeper,) if keeper else (), ticks)
+    balance = initial_value.balances(problem, estimator)
+    free = initial_value.free_run(problem, begin, store, (keeper,) if keeper else (), ticks, balance)
     parts = None
     clean = free.failures.good.all()  # a sample that failed has left its mark on the sums over samples
     while free.failures.good.any():
         if not clean:
-            free = initial_value.free_run(problem, without(begin, free.failures), store)
+            free = initial_value.free_run(problem, without(begin, free.failures), store, balance=balance)
         before = free.failures.good.sum()
         if isinstance(estimator, NaiveForward):
             parts = naive.naive(problem, free, estimator.beta, ticks)
@@ -267,7 +286,11 @@ def _initial(
     gq, gv = parts.dq.copy(), np.zeros_like(begin.q)
     pull = np.zeros_like(problem.theta)
     gq_at_v = gq.copy()
-    if problem.method.explicit and boundary.v is None:
+    if problem.method.first_order:
+        structured.chain(problem, begin, parts, pull)
+        if isinstance(estimator, Adjoint):
+            pull[:] = 0.0
+    elif problem.method.explicit and boundary.v is None:
         gv = begin.masses*parts.dp
     elif fits(problem, samples) or multiplies(problem):
         gp = np.where(good[:, None], parts.dp, 0.0)
@@ -277,9 +300,12 @@ def _initial(
         env = problem.env(0, 1, labels="nodes")
         problem.run("chain", env, begin.q, begin.v, parts.dp, gq_at_v, gv, pull, good)
     total = parts.g + explicit
-    if boundary.v is not None:
+    if boundary.v is not None or problem.method.first_order:
         total = total + pull
+    if boundary.v is not None:
         gq = gq_at_v
+    if problem.system.constraints:
+        constrained.chain(problem, begin, parts.dp, gq, total, good)
     count = int(good.sum())
     for part in (gq, gv, parts.dp):
         part[~good] = np.nan
@@ -294,10 +320,9 @@ def _initial(
         return total if good.all() else np.nansum(value, 0, keepdims=given.ndim == 2)
 
     other = boundary.v if boundary.v is not None else boundary.p
-    assert other is not None
     shown = losses if batched else losses[0]
     initial: InitialGradient | None = InitialGradient(
-        fold(gq, boundary.q), fold(gv, other), fold(parts.dp, other)
+        fold(gq, boundary.q), *((None, None) if other is None else (fold(gv, other), fold(parts.dp, other)))
     )  # fmt: skip
     residual: Callable | None = None
     if parts.ends is not None and free is not None:

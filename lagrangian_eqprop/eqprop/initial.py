@@ -67,8 +67,17 @@ class FreeRun:
     nodes: list[ndarray]  # of every block, kept for the sweeps that read them
 
 
-def free_run(problem: Problem, start: Start, keep: bool, observers: tuple = (), progress: Any = None) -> FreeRun:
-    """Forward over the grid, with the loss and its direct dependence on parameters."""
+def balances(problem: Problem, estimator: Estimator) -> bool:
+    """Whether a part of the gradient that nudges leave at single nodes is not seen by an estimator's echo."""
+    if problem.system.constraints:
+        return not isinstance(estimator, (Exact, Adjoint))
+    return problem.method.first_order and not isinstance(estimator, Adjoint)
+
+
+def free_run(
+    problem: Problem, start: Start, keep: bool, observers: tuple = (), progress: Any = None, balance: bool = False
+) -> FreeRun:
+    """Forward over the grid, with the loss and its direct dependence on parameters; ``balance``: see `balances`."""
     refuse_gauss(problem)
     q, p, guess = start.q.copy(), start.p.copy(), start.v.copy()
     losses, explicit = np.zeros(len(q)), np.zeros_like(problem.theta)
@@ -81,6 +90,8 @@ def free_run(problem: Problem, start: Start, keep: bool, observers: tuple = (), 
         problem.run("losses", env, nodes_q, 0, last, losses)
         if problem.theta.size:
             problem.run("explicit_parameters", env, nodes_q, 0, last, failures.good, explicit)
+            if balance:
+                problem.run("nudge_parameters", env, nodes_q, first == 0, last, failures.good, explicit)
         if keep:
             nodes.append(nodes_q)
 

@@ -24,13 +24,13 @@ class InitialGradient:
     ----------
     q : ndarray
         At fixed v if v was given, else at fixed p.
-    v, p : ndarray
-        At fixed q.
+    v, p : ndarray or None
+        At fixed q; None where q alone is the state.
     """
 
     q: np.ndarray
-    v: np.ndarray
-    p: np.ndarray
+    v: np.ndarray | None
+    p: np.ndarray | None
 
 
 @dataclass(frozen=True)

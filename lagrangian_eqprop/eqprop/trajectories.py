@@ -10,7 +10,7 @@ from ..boundary import Boundary, Ends, Initial, Periodic, check_boundary
 from ..errors import ConvergenceError, invalid
 from ..grid import Grid
 from ..progress import bar
-from ..solvers import periodic, products, swept, twopoint
+from ..solvers import limits, periodic, products, swept, twopoint
 from ..solvers.failures import Failures
 from ..solvers.forward import forward
 from ..solvers.gauss import gauss_trajectory, refuse_gauss
@@ -23,6 +23,7 @@ from ..solvers.unrolled import applies
 from ..symbols.definition import Definition, lookup
 from ..trajectory import Trajectory
 from . import initial as initial_value
+from .constrained_ends import constrained_ends
 from .dissipation import check_action, check_nudge
 from .gradient import check_choices, check_on_failure, cost_list, nudged_initial, potentials_of, problem_of
 
@@ -46,8 +47,11 @@ def trajectory(
     problem = problem_of(system, grid, cost, options, boundary, stages)
     check_action(problem, boundary)
     check_nudge(problem, nudge)
+    limits.check_boundary(system, boundary)
     if isinstance(boundary, Ends):
         with bar(progress, 1, "paths") as ticks:
+            if system.constraints:
+                return constrained_ends(problem, boundary, options).solved(on_failure, float(nudge), ticks)
             return twopoint.trajectory(problem, boundary, on_failure, float(nudge), ticks)
     if isinstance(boundary, Periodic):
         with bar(progress, 1, "paths") as ticks:

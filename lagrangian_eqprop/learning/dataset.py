@@ -108,7 +108,7 @@ class Dataset:
             guess = rows(b.guess)
             part = b if guess is None or guess.ndim < 2 else b.of(guess)
         elif isinstance(b, Initial):
-            part = Initial(rows(b.q), v=rows(b.v), p=rows(b.p))
+            part = Initial(rows(b.q), v=rows(b.v), p=rows(b.p), project=b.project)
         elif isinstance(b, Periodic):
             phase = {i: rows(value, 0) for i, value in b.phase.items()} if isinstance(b.phase, dict) else b.phase
             part = Periodic(rows(b.guess, 2), b.twist, phase=phase, energy=rows(b.energy, 0))

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from types import ModuleType
 
-from ..compiler.analysis import why_not
+from ..compiler.analysis import is_first_order, why_not, why_not_constant
 from ..compiler.kernel import kernels_of
 from ..errors import invalid, unknown
 from ..symbols.definition import Definition
@@ -15,6 +15,7 @@ from . import (
     clock,
     clock_substeps,
     common,
+    first_order,
     gauss,
     gauss_action,
     linear,
@@ -23,6 +24,9 @@ from . import (
     midpoint_adjoint,
     midpoint_forced,
     midpoint_forced_adjoint,
+    rattle,
+    rattle_action,
+    rattle_start,
     stability,
     verlet,
     verlet_action,
@@ -55,6 +59,8 @@ class Method:
         The method that a composition is made of.
     form_of : str
         The method of which this is the form for damped systems, if it is one.
+    first_order : bool
+        Whether it is for Lagrangians linear in the velocities, whose state is q alone.
     """
 
     name: str
@@ -67,6 +73,7 @@ class Method:
     substeps: tuple[float, ...] = (1.0,)
     base: str | None = None
     form_of: str = ""
+    first_order: bool = False
 
     @property
     def public(self) -> str:
@@ -85,6 +92,8 @@ def _method(
 METHODS = {
     "verlet": _method("verlet", verlet, verlet, verlet_action, verlet_adjoint, verlet_fixed, stability),
     "midpoint": _method("midpoint", midpoint, midpoint, midpoint_action, midpoint_adjoint),
+    "first-order midpoint": replace(_method("first-order midpoint", first_order, first_order), first_order=True),
+    "rattle": _method("rattle", rattle, rattle, rattle_action, rattle_start),
     # the order is twice the stages; loops over places are for two-point problems alone: see ``solvers.gauss``
     "gauss": _method("gauss", gauss, gauss_action, single=(midpoint.node_velocity,)),
 }
@@ -123,6 +132,14 @@ def choose(system: Definition, name: str | None, order: int | None = None) -> Me
     """
     if name is not None and name not in METHODS:
         raise unknown("method", str(name), METHODS)
+    if is_first_order(system):
+        return _first_order(system, name, order)
+    if name == "first-order midpoint":
+        raise invalid("method", "'verlet', 'midpoint' or 'gauss' for a Lagrangian with kinetic energy", repr(name))
+    if system.constraints:
+        return _constrained(system, name, order)
+    if name == "rattle":
+        raise invalid("method", "'verlet', 'midpoint' or 'gauss' for a system without constraints", "'rattle'")
     if system.forced and name != "verlet":
         if name == "gauss" or order not in (None, 2):
             came = f"method={name!r}, order={order!r}"
@@ -147,3 +164,45 @@ def choose(system: Definition, name: str | None, order: int | None = None) -> Me
             raise invalid("order", "2 for Verlet of a system with damping; midpoint has compositions", str(order))
         return _WEIGHTED
     return composed("midpoint" if reason else "verlet", order)
+
+
+def _constrained(system: Definition, name: str | None, order: int | None) -> Method:
+    """RATTLE, where the Lagrangian allows it."""
+    if name not in (None, "rattle"):
+        raise invalid("method", "'rattle' for a system with constraints", repr(name))
+    if check_order(order) != 2:
+        raise invalid("order", "2 for a system with constraints", repr(order))
+    _refuse_forces(system, "with constraints")
+    reason = why_not(system)
+    if reason:
+        raise ValueError(
+            f"constraints must come with a constant diagonal mass and a potential of the coordinates alone, as "
+            f"'rattle' needs them; but {reason}; use coordinates that need no constraint"
+        )
+    return METHODS["rattle"]
+
+
+def _first_order(system: Definition, name: str | None, order: int | None) -> Method:
+    """The midpoint rule for q' alone, where the structure is constant."""
+    if name not in (None, "midpoint", "first-order midpoint"):
+        raise invalid("method", "'midpoint' for a Lagrangian linear in the velocities", repr(name))
+    if check_order(order) != 2:
+        raise invalid("order", "2 for a Lagrangian linear in the velocities", repr(order))
+    _refuse_forces(system, "whose Lagrangian is linear in the velocities")
+    reason = why_not_constant(system)
+    if reason:
+        raise ValueError(
+            f"a Lagrangian linear in the velocities must have coefficients of them that are linear in the coordinates "
+            f"and know neither time nor inputs; {reason}; use other coordinates (such as logarithms), or add a mass"
+        )
+    if system.constraints:
+        raise invalid("constraints", "none for a Lagrangian linear in the velocities", f"{system.multipliers} of them")
+    return METHODS["first-order midpoint"]
+
+
+def _refuse_forces(system: Definition, which: str) -> None:
+    """Neither the weight of damping nor a force has a place in these methods."""
+    given = (("damping", system.damping is not None), ("rayleigh and force", system.forced))
+    for argument, present in given:
+        if present:
+            raise invalid(argument, f"left out for a system {which}", f"{system.name!r} with it")

@@ -11,6 +11,7 @@ from numpy import ndarray
 
 from ..errors import invalid
 from .failures import Failures
+from .limits import refuse
 from .problem import Problem
 from .start import Start
 
@@ -56,6 +57,7 @@ class FixedRun:
         if not problem.method.explicit:
             must = "'store', 'integrate' or None where a step is implicit: whole numbers need an explicit method"
             raise invalid("retrace", must, f"'bits' with method {problem.method.name!r}")
+        refuse(problem.system, "retrace", "'bits'", "'store', 'integrate' or None")
         self.problem, h = problem, problem.grid.step
         masses = np.abs(start.masses).max(0)
         largest = max(float(np.abs(start.q).max()), h*float(np.abs(start.p/start.masses).max()))

@@ -64,6 +64,12 @@ class Nodes:
                     q = [term.graph.symbol("q", a) for a in range(term.size)]
                     p = [term.graph.symbol("p", k) for k in term.indices("p")]
                     roots = gradient(term.graph, along, [*q, *v, *p])
+                if name == "structure":
+                    q = [term.graph.symbol("q", a) for a in range(term.size)]
+                    roots = [entry for slope in roots for entry in gradient(term.graph, slope, q)]
+                if name == "force":
+                    q = [term.graph.symbol("q", a) for a in range(term.size)]
+                    roots = gradient(term.graph, term.root, q)
                 if name == "stiffness":
                     q = [term.graph.symbol("q", a) for a in range(term.size)]
                     slopes = gradient(term.graph, term.root, q)
@@ -102,9 +108,25 @@ class Nodes:
 
     def mass(self, q: ndarray, v: ndarray) -> ndarray:
         """L_vv, (samples, nodes, d, d)."""
+        return self._matrix("mass", q, v)
+
+    def structure(self, q: ndarray) -> ndarray:
+        """L_vq - L_qv, (samples, nodes, d, d)."""
+        A = self._matrix("structure", q, np.zeros_like(q))
+        return A - A.swapaxes(-1, -2)
+
+    def force(self, q: ndarray) -> ndarray:
+        """L_q at rest, of the shape of q."""
+        F = np.zeros(q.shape)
+        for term, roots in self._terms("force"):
+            for a, value in enumerate(evaluate(term.graph, roots, self.leaves(term, q, np.zeros_like(q)))):
+                add_at(F, term.places, a, value)
+        return F
+
+    def _matrix(self, name: str, q: ndarray, v: ndarray) -> ndarray:
         d = q.shape[-1]
         M = np.zeros((*q.shape[:2], d*d))
-        for term, roots in self._terms("mass"):
+        for term, roots in self._terms(name):
             rows, size = term.places.rows_of_coordinates(), term.size
             for k, value in enumerate(evaluate(term.graph, roots, self.leaves(term, q, v))):
                 at = rows[:, k//size]*d + rows[:, k % size]
@@ -187,7 +209,12 @@ def path_action(problem: Problem, q: ndarray, labels: ndarray) -> ndarray:
 
 
 def fits(problem: Problem, samples: int, limit: int = _SMALL) -> bool:
-    """Whether arrays over the places of all terms and the entries of L_vv stay small for a single node."""
+    """Whether arrays over the places of all terms and the entries of L_vv stay small for a single node.
+
+    They must do where the loops over places know other states: multipliers too, or no momenta.
+    """
+    if problem.system.constraints or problem.method.first_order:
+        return True
     places = sum(term.places.count*term.size for term in problem.system.terms)
     square = 0 if problem.method.explicit else problem.system.size**2
     return samples*(places + square) <= limit

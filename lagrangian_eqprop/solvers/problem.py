@@ -198,7 +198,8 @@ class Problem:
     @property
     def pattern(self) -> np.ndarray:
         """The sparse pattern of Newton's matrix, empty for a dense one."""
-        return np.zeros(0, np.int64) if self.method.explicit else _pattern(self.system)[0]
+        dense = self.method.explicit or self.method.first_order  # an antisymmetric structure needs row exchanges
+        return np.zeros(0, np.int64) if dense else _pattern(self.system)[0]
 
     def env(
         self, first: int, count: int, theta: np.ndarray | None = None, labels: str = "method", dense: bool = False
@@ -233,7 +234,7 @@ class Problem:
         """The integers that kernels read; the layouts of inputs and targets are filled in block by block."""
         if (labels, dense) in self._tables:
             return self._tables[labels, dense]
-        terms = [term.places for term in (*self.system.terms, *self.bound.terms)]
+        terms = [term.places for term in (*self.system.terms, *self.system.constraints, *self.bound.terms)]
         nothing = np.zeros(0, np.int64)
         sparse = not dense and self.pattern.size
         pattern, slots, offsets = _pattern(self.system) if sparse else (nothing, nothing, nothing)
@@ -244,7 +245,7 @@ class Problem:
             row[:3] = at, places.shape[0], places.shape[-1]
             at += places.table.size
         layout[: len(offsets), 3] = at + offsets
-        header = [0, at if slots.size else 0, at + slots.size if pattern.size else 0, 0, 0]
+        header = [0, at if slots.size else 0, at + slots.size if pattern.size else 0, 0, 0, self.system.multipliers]
         parts = [header, self.theta_layout.ravel(), signals.ravel(), layout.ravel()]
         parts += [places.table.ravel() for places in terms]
         self._tables[labels, dense] = np.concatenate([*parts, slots, pattern]).astype(np.int64)

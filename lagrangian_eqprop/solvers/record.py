@@ -23,6 +23,7 @@ from .problem import Problem
 from .products import all_nodes as all_nodes_of_products
 from .products import applies as multiplies
 from .start import Start
+from .structured import velocities as velocities_of_structure
 from .unrolled import applies
 from .weight import unweighted
 
@@ -139,6 +140,10 @@ def make_trajectory(
         v, energy = np.zeros_like(q), np.zeros(q.shape[:2], q.dtype)
         v[:, 0] = v_start
         problem = whole.base  # nodes do not depend on the sub-steps between them
+        if problem.method.first_order:
+            here = Nodes(problem, kept)
+            v = velocities_of_structure(here, q)
+            return squeeze(v), squeeze((p*v).sum(-1) - here.lagrangian(q, v))
         if fits(problem, len(q)):
             length = chunk(problem, len(q))
             for low in range(0, len(kept), length):
@@ -187,6 +192,8 @@ def make_trajectory(
             raise ValueError("save must be 'all' for the action of a nudged trajectory; this one kept fewer nodes")
         return squeeze(total)
 
+    if problem.method.first_order:  # L_v(q) in the gauge of L, where the kernels carry W q
+        p = Nodes(problem, kept).momentum(q, np.zeros_like(q))
     batched = batch is not None
     times = problem.grid.start + kept*problem.grid.step
     return Trajectory(

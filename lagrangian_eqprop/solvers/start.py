@@ -14,9 +14,11 @@ from ..errors import AccuracyWarning, ConvergenceError, invalid
 from ..methods.common import copy, node_momentum
 from ..methods.stability import largest_stiffness
 from ..methods.verlet import new_work, prepare
+from .constrained import constrain, stiffness
 from .failures import Failures
 from .nodes import Nodes, fits
 from .problem import Problem
+from .structured import begin
 
 
 @entry
@@ -58,6 +60,8 @@ class Start:
     def __init__(self, problem: Problem, boundary: Initial, stability: str = "check") -> None:
         self.boundary = boundary
         self.failed: Failures | None = None
+        # of a constrained system: q as given, and the multipliers that moved q and p
+        self.given = self.mu = np.zeros((0, 0))
         given = {"q": boundary.q, "v": boundary.v, "p": boundary.p}
         self.batch = problem.batch_of(given)
         samples = self.batch or 1
@@ -73,14 +77,22 @@ class Start:
         given_v = boundary.v is not None
         self.v = spread(boundary.v) if boundary.v is not None else np.zeros((samples, size))
         self.p = spread(boundary.p) if boundary.p is not None else np.zeros((samples, size))
+        if problem.method.first_order:
+            begin(problem, self)
+            return
+        if boundary.v is None and boundary.p is None:
+            raise invalid("v", "given, or p, but not both", "neither")
         if problem.method.explicit:
             self.masses = self._masses(problem)
-            if stability == "check":
+            if stability == "check" and not problem.system.constraints:
                 check_stability(problem, self, None, stability)
             if given_v:
                 self.p = self.masses*self.v
             else:
                 self.v = self.p/self.masses
+            if problem.system.constraints:
+                constrain(problem, self)
+                check_stability(problem, self, None, stability)
             return
         nodes = Nodes(problem, np.zeros(1, int)) if fits(problem, samples) else None
         if nodes is not None:
@@ -157,15 +169,18 @@ def check_stability(problem: Problem, start: Start, bounds: ndarray | None, stab
         return
     longest = float(np.abs(problem.grid.gamma).max())  # of the sub-steps of a composition
     step = longest*problem.grid.step
-    if bounds is None and fits(problem, len(start.q), _ONCE):  # compiling the search takes longer
+    if bounds is None and problem.system.constraints:
+        bounds = stiffness(problem, start)
+    elif bounds is None and fits(problem, len(start.q), _ONCE):  # compiling the search takes longer
         rows = Nodes(problem, np.zeros(1, int)).stiffness(start.q[:, None])[:, 0]
         bounds = (rows/np.abs(start.masses)).max(1)
     if bounds is not None and (step**2*bounds < 3).all():
         return
-    m, values = np.zeros_like(start.q), np.zeros(len(start.q))
-    rounds = int(np.clip(2_000_000//start.q.shape[1], 16, 100))
-    problem.run("stiffest", problem.env(0, 1, labels="nodes"), start.q, rounds, m, values)
-    worst = float(values.max())
+    if bounds is None or not problem.system.constraints:
+        m, bounds = np.zeros_like(start.q), np.zeros(len(start.q))
+        rounds = int(np.clip(2_000_000//start.q.shape[1], 16, 100))
+        problem.run("stiffest", problem.env(0, 1, labels="nodes"), start.q, rounds, m, bounds)
+    worst = float(bounds.max())
     number = step**2*worst
     if number >= 3:
         limit = 2/np.sqrt(worst)/longest

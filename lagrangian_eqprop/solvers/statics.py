@@ -19,6 +19,7 @@ from ..symbols.definition import Definition
 from .energies import Energies
 from .energy_terms import Values
 from .gathering import Split
+from .limits import refuse
 from .problem import bind, by_symbol
 
 _TYPES: tuple[Any, ...] = (float, np.float64, np.float32, "float64", "float32")
@@ -52,6 +53,7 @@ class Statics:
                 raise invalid("cost", "a lep.Cost or a list of them", type(cost).__name__)
             if cost.weights is not None:
                 raise invalid("weights of the cost", "left out at an equilibrium", f"shape {cost.weights.shape}")
+        refuse(system, "boundary", "one of rest", "lep.Initial")
         self.system, self.costs, self.dtype = system, tuple(costs), np.dtype(dtype)
         self.trusted, self.compiled = trusted, compiled
         self.bound = bind(system, self.costs)

@@ -11,6 +11,7 @@ import sympy as sp
 
 from ..errors import invalid, unknown
 from . import views
+from .constraints import read_constraints
 from .dissipation import Damping, damping_of, force_term, force_terms, weighted
 from .graph import Graph
 from .terms import LocalTerm, Places, Term, check_names, local_term, places_of
@@ -47,6 +48,8 @@ class Definition:
         one value a coordinate.
     clamped : mapping of Symbol to coordinate, or to array_like of int for a network
         Coordinates that an input holds: the symbol becomes an input, one value a coordinate.
+    constraints : sequence of sympy expressions, or of Term for a network
+        Holonomic constraints g(q; parameters) = 0, each a function of coordinates and parameters alone.
     name : str
         How messages call the system.
 
@@ -71,6 +74,7 @@ class Definition:
         energy: Any = None,
         bounds: Any = None,
         clamped: Mapping[Any, Any] | None = None,
+        constraints: Sequence[Any] = (),
         name: str = "system",
     ) -> None:
         self.name = str(name)
@@ -126,6 +130,9 @@ class Definition:
                 local = force_term(given, on, places, self._declared, where, self.graph)
                 self._check_shapes(local, places, where)
                 self.terms += (local,)
+        self.constraints = read_constraints(constraints, self.coordinates, self.size, self._declared, self.graph)
+        for constraint in self.constraints:
+            self._check_shapes(constraint, constraint.places, constraint.label)
         self._check_use()
 
     def _read(self, terms: Sequence[Term]) -> tuple[LocalTerm, ...]:
@@ -152,9 +159,14 @@ class Definition:
                 must = "a scalar" if self.single else f"a scalar or of shape {places.shape}, one value a place"
                 raise invalid(f"parameters[{symbol.name}]", f"{must} in {where}", f"shape {value.shape}")
 
+    @property
+    def multipliers(self) -> int:
+        """How many constraints there are, places counted."""
+        return sum(term.places.count for term in self.constraints)
+
     def _check_use(self) -> None:
         for kind, symbols, argument in (("p", self.parameters, "parameters"), ("u", self.inputs, "inputs")):
-            used = {index for term in self.terms for index in term.indices(kind)}
+            used = {index for term in (*self.terms, *self.constraints) for index in term.indices(kind)}
             for index, symbol in enumerate(symbols):
                 if index not in used and symbol not in self.clamped:
                     raise ValueError(f"{argument} must be used by the Lagrangian; {symbol.name!r} is not")
@@ -175,10 +187,11 @@ class Definition:
     @functools.cached_property
     def digest(self) -> str:
         """What the generated code depends on; sizes and values are not in it."""
-        roots = [root for term in self.terms for root in term.roots]
-        forms = " ".join(
-            f"{term.places.kind}:{term.size}{_kind_of_force(term)}" for term in self.terms
-        )  # fmt: skip
+        terms = (*self.terms, *self.constraints)
+        roots = [root for term in terms for root in term.roots]
+        forms = " ".join(f"{term.places.kind}:{term.size}{_kind_of_force(term)}" for term in terms)
+        if self.constraints:
+            forms += f" constraints:{len(self.constraints)}"
         return f"{forms}\n{len(self.parameters)} {len(self.inputs)} {self.damping}\n{self.graph.digest(roots)}"
 
     # ------------------------------------------------------------------ sympy views (read-only)
@@ -194,7 +207,10 @@ class Definition:
 
     @functools.cached_property
     def equations(self) -> list[sp.Eq]:
-        """The Euler-Lagrange equations d/dt L_v - L_q = f, one a coordinate; f is what forces are given."""
+        """The Euler-Lagrange equations d/dt L_v - L_q = f, one a coordinate; f is what forces are given.
+
+        With constraints g_k = 0 they have the multipliers lambda_k in them, and the constraints follow.
+        """
         return views.equations(self)
 
     @functools.cached_property

@@ -11,6 +11,7 @@ from .terms import LocalTerm, time_of
 
 if TYPE_CHECKING:
     from .definition import Definition
+    from .terms import LocalTerm
 
 LARGEST = 64  # coordinates; a view of more would be pages long
 
@@ -35,20 +36,32 @@ def lagrangian(system: Definition) -> sp.Expr:
         if term.forces is not None:
             continue
         for place, row in zip(term.places.places(), term.places.rows_of_coordinates(), strict=True):
-            total += _moved(system, term, term.expression, place, [q[index] for index in row])
+            total += _moved(system, term, term.expression, term.on, place, [q[index] for index in row])
     return total
 
 
-def _moved(system: Definition, term: LocalTerm, expression: sp.Expr, place: int, row: list[sp.Expr]) -> sp.Expr:
+def constraints(system: Definition) -> list[sp.Expr]:
+    """What vanishes on a constrained system, one expression a place."""
+    q, found = coordinates(system), []
+    for term in system.constraints:
+        on = term.on[:-1]  # without the multiplier
+        for place, row in zip(term.places.places(), term.places.rows_of_coordinates(), strict=True):
+            found.append(_moved(system, term, term.expression, on, place, [q[index] for index in row[: len(on)]]))
+    return found
+
+
+def _moved(
+    system: Definition, term: LocalTerm, expression: sp.Expr, on: tuple, place: int, row: list[sp.Expr]
+) -> sp.Expr:  # fmt: skip
     """An expression of a term at one of its places, where the coordinates ``row`` stand for the local ones."""
     if system.single:
         return expression
     time = row[0].args[0]
     arrays = [s for k, s in enumerate(system.parameters) if k in term.indices("p") and system.parameters[s].ndim]
     inputs = [system.inputs[k] for k in term.indices("u")]
-    local = dict(zip(term.on, row, strict=True))
+    local = dict(zip(on, row, strict=True))
     own = {s: sp.Symbol(f"{s.name}_{place}", **s.assumptions0) for s in (*arrays, *inputs)}
-    moved = {x.diff(time): local[x].diff(time) for x in term.on}
+    moved = {x.diff(time): local[x].diff(time) for x in on}
     return expression.xreplace({**moved, **local, **own})
 
 
@@ -70,12 +83,17 @@ def momenta(system: Definition) -> list[sp.Expr]:
 
 
 def equations(system: Definition) -> list[sp.Eq]:
+    """With constraints g_k = 0: d/dt L_v - L_q - sum of lambda_k g_k,q = 0, and the constraints."""
     frozen, positions, velocities, back = _frozen(system)
     time = coordinates(system)[0].args[0]
-    return [
-        sp.Eq(frozen.diff(v).xreplace(back).diff(time) - frozen.diff(x).xreplace(back), force)
+    forward = {x: s for s, x in back.items() if s in positions}
+    g = [constraint.xreplace(forward) for constraint in constraints(system)]
+    work = sum((sp.Function(f"lambda_{k}")(time)*each for k, each in enumerate(g)), sp.S.Zero)
+    motion = [
+        sp.Eq(frozen.diff(v).xreplace(back).diff(time) - (frozen + work).diff(x).xreplace(back), force)
         for x, v, force in zip(positions, velocities, forces(system), strict=True)
     ]
+    return motion + [sp.Eq(each.xreplace(back), 0) for each in g]
 
 
 def forces(system: Definition) -> list[sp.Expr]:
@@ -88,7 +106,7 @@ def forces(system: Definition) -> list[sp.Expr]:
         pushes = _slopes(term) if term.forces.rayleigh else term.expression
         for place, row in zip(term.places.places(), term.places.rows_of_coordinates(), strict=True):
             for x, index in zip(term.on, row, strict=True):
-                total[index] += _moved(system, term, pushes[x], place, [q[i] for i in row])
+                total[index] += _moved(system, term, pushes[x], term.on, place, [q[i] for i in row])
     return total
 
 
