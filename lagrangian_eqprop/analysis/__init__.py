@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .chaos import Lyapunov, lyapunov
     from .coupled import coupled_learning
-    from .retrace import Retrace, retrace
+    from .retracing import Retrace, retrace
     from .step_by_step import TimeResolved, time_resolved
 
 _LATER = {
-    "Lyapunov": "chaos", "Retrace": "retrace", "TimeResolved": "step_by_step", "coupled_learning": "coupled",
-    "lyapunov": "chaos", "retrace": "retrace", "time_resolved": "step_by_step",
+    "Lyapunov": "chaos", "Retrace": "retracing", "TimeResolved": "step_by_step", "coupled_learning": "coupled",
+    "lyapunov": "chaos", "retrace": "retracing", "time_resolved": "step_by_step",
 }  # fmt: skip
 
 __all__ = ["Lyapunov", "Retrace", "TimeResolved", "coupled_learning", "lyapunov", "retrace", "time_resolved"]
