@@ -13,7 +13,7 @@ from pathlib import Path
 
 CAN_PIN = hasattr(os, "sched_setaffinity")
 
-PACKAGES = ("lagrangian_eqprop", "numpy", "scipy", "sympy", "numba", "jax", "jaxlib", "diffrax", "heyoka")
+PACKAGES = ("lagrangian_eqprop", "numpy", "scipy", "sympy", "numba", "jax", "jaxlib", "diffrax", "heyoka", "torch")
 
 ONE_THREAD = {
     "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1",

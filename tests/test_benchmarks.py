@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks import harness, machine, report, runner
 from benchmarks.__main__ import main
-from benchmarks.cases import CASES, chain, dense, pendula, tracking
+from benchmarks.cases import CASES, chain, dense, layers, pendula, tracking
 from benchmarks.native import FAST, PLAIN
 
 TINY = 1e-30
@@ -102,6 +102,13 @@ def test_c_agrees_with_numpy(module, flags):
     for label, run in module.in_c(flags)(work).items():
         errors = module.errors(work, label, run(), truth)
         assert errors.get("rounding", errors["error"]) < 1e-12
+
+
+def test_an_epoch_at_equilibria_by_the_library_and_numpy_agrees():
+    work = layers.problem(layers.CASE.quick[0])
+    truth = layers.reference(work)
+    for build in (layers.project, layers.in_numpy):
+        assert layers.errors(work, "", build(work)[""](), truth)["error"] < 1e-5
 
 
 def test_the_adjoint_of_tracking_is_the_complex_step():

@@ -194,7 +194,7 @@ def test_network():
 
 def test_bad_input():
     system, start = system_of("duffing"), lep.Initial(q=[0.7], v=[0.1])
-    with pytest.raises(ValueError, match="velocities are for gradient and fit"):
+    with pytest.raises(ValueError, match="velocities are for gradient alone"):
         system.trajectory(start, GRID, cost=COSTS["velocity"], targets={y: 0.3}, inputs={u: 0.0}, nudge=0.1)
     with pytest.raises(ValueError, match=r"integrals\[P\] must be a lep.Cost"):
         lep.IntegralCost(P, integrals={P: q})

@@ -55,7 +55,11 @@ def gradient(
     on_failure: str = "raise", **options: Any,
 ) -> Gradient:  # fmt: skip
     """The gradient at an equilibrium; see :func:`lagrangian_eqprop.eqprop.gradient.gradient`."""
-    settling = Settling(Statics(system, costs, **options), boundary)
+    return gradient_of(Settling(Statics(system, costs, **options), boundary), estimator, save, on_failure)
+
+
+def gradient_of(settling: Settling, estimator: Estimator, save: Any = None, on_failure: str = "raise") -> Gradient:
+    """The same of a question that was checked."""
     if isinstance(estimator, Holomorphic):
         _check_analytic(settling)
     free = settling.free()

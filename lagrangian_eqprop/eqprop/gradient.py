@@ -131,9 +131,7 @@ def gradient(
     """See :meth:`lagrangian_eqprop.System.gradient`."""
     check_on_failure(on_failure)
     estimator = Exact() if estimator is None else estimator
-    if not isinstance(estimator, _ESTIMATORS):
-        names = ", ".join(kind.__name__ for kind in _ESTIMATORS)
-        raise invalid("estimator", f"an instance of {names}", repr(estimator))
+    check_kind(estimator)
     if not cost_list(cost):
         raise invalid("cost", "a lep.Cost or a non-empty list of them", repr(cost))
     check_choices(retrace, dtype, threads)
@@ -189,6 +187,12 @@ def gradient(
         slopes = inputs.input_gradients(problem, boundary, estimator, np.atleast_1d(found.success))
         return dataclasses.replace(found, inputs=InputGradients(slopes))
     return found
+
+
+def check_kind(estimator: Any) -> None:
+    if not isinstance(estimator, _ESTIMATORS):
+        names = ", ".join(kind.__name__ for kind in _ESTIMATORS)
+        raise invalid("estimator", f"an instance of {names}", repr(estimator))
 
 
 def check_on_failure(on_failure: str) -> None:

@@ -14,6 +14,7 @@ from ..eqprop.gradient import cost_list, gradient, problem_of
 from ..eqprop.initial import free_run
 from ..errors import ConvergenceError, invalid
 from ..grid import Grid
+from ..solvers.equilibrium import Settling
 from ..solvers.signals import Signal
 from ..solvers.start import Start
 from ..solvers.statics import Statics
@@ -68,7 +69,21 @@ class Dataset:
         self._inputs = self._given(system.inputs, inputs, problem.inputs.signals)
         self._targets = self._given([symbol for symbol, _ in problem.bound.targets], targets, problem.targets.signals)
 
+    def settling(self, values: Arrays, samples: np.ndarray) -> Settling:
+        """The equilibria of some samples; what does not depend on values is kept from mini-batch to mini-batch."""
+        statics = self._statics.part(self.take_parameters(values, samples), samples)
+        boundary = self.boundary
+        assert isinstance(boundary, Equilibrium)
+        guess = self._rows(boundary.guess, samples)
+        if samples.size not in self._settlings:
+            self._settlings[samples.size] = Settling(statics, boundary.of(guess))
+        else:
+            self._settlings[samples.size].renew(statics, guess)
+        return self._settlings[samples.size]
+
     def _read_static(self, statics: Statics, boundary: Equilibrium, inputs: Any, targets: Any) -> None:
+        self._statics: Statics = statics
+        self._settlings: dict[int, Settling] = {}  # by their number of samples
         self.size = statics.batch_of(boundary.guess) or 1
         self.values = dict(statics.values)
         self.batched_parameters = statics.own
@@ -96,11 +111,15 @@ class Dataset:
                 found[symbol] = _Rows(value if callable(value) else np.asarray(value, float))
         return found
 
+    def _rows(self, state: np.ndarray, samples: np.ndarray, axes: int = 1) -> np.ndarray:
+        """What belongs to some samples; all of it where there is no batch axis."""
+        return state[samples] if state.ndim > axes and len(state) == self.size else state
+
     def take(self, samples: np.ndarray) -> dict[str, Any]:
         """The arguments ``boundary, inputs, targets`` of some samples."""
 
         def rows(state: np.ndarray | None, axes: int = 1) -> np.ndarray | None:
-            return state[samples] if state is not None and state.ndim > axes and len(state) == self.size else state
+            return None if state is None else self._rows(state, samples, axes)
 
         b = self.boundary
         part: Boundary | Equilibrium

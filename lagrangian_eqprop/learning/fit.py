@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -12,13 +13,15 @@ import numpy as np
 import sympy as sp
 
 from ..boundary import Boundary, Ends, Equilibrium, Initial, Periodic
+from ..eqprop.equilibrium import gradient_of
 from ..eqprop.estimators import Echo, Estimator, Exact
-from ..eqprop.gradient import check_choices, check_on_failure, check_static, gradient
+from ..eqprop.gradient import check_choices, check_kind, check_on_failure, check_static, cost_list, gradient
 from ..eqprop.result import Gradient
 from ..errors import ConvergenceError, invalid
 from ..grid import Grid
 from ..progress import bar
 from ..symbols.definition import Definition, lookup
+from .checkpoint import Checkpoint, State, describe
 from .dataset import Dataset, validator
 from .history import History
 from .optimisers import Adam, Optimiser
@@ -33,6 +36,7 @@ def fit(
     validation: Callable[[dict[sp.Symbol, np.ndarray]], Any] | Mapping[str, Any] | None = None,
     method: str | None = None, compiled: bool = True, stability: str = "check", on_failure: str = "raise",
     order: int | None = None, dtype: Any = float, limits: Mapping[Any, Any] | None = None,
+    checkpoint: str | os.PathLike[str] | None = None, every: int | None = None,
 ) -> History:  # fmt: skip
     """Train parameters of a system, and of its costs, on a data set.
 
@@ -69,6 +73,16 @@ def fit(
         What parameters are brought back to after every step, None for no limit: conductances of at least 0.
     on_failure : "raise" or "return"
         With "return" a sample without a trajectory is left out of its step; a mini-batch of them alone raises.
+    checkpoint : path-like, optional
+        A file that keeps the training. Where it does not exist yet, the training begins; where it does, it goes on
+        from there, and ends with the parameters of a training that was never ended, bit for bit (on the same machine
+        with the same versions of libraries). All other arguments must be those the file was written with, except
+        ``epochs``, ``progress`` and ``every``: more epochs prolong a training. Functions of time are compared at the
+        nodes of the grid, schedules by their first rate, an optimiser of one's own by its fields if it is a
+        dataclass; other functions are not compared. To begin anew, remove the file.
+    every : int, optional
+        Steps from one writing of the checkpoint to the next; by default those of an epoch. The end of the training
+        and Ctrl-C are written, too. The file is replaced whole or not at all.
 
     Returns
     -------
@@ -98,15 +112,23 @@ def fit(
     True
     """
     optimiser = Adam() if optimiser is None else optimiser
+    estimator = Exact() if estimator is None else estimator
     if isinstance(estimator, Echo):  # new noise in every step, the same in every fit
+        if checkpoint is not None:
+            raise invalid("estimator", "other than Echo with a checkpoint, which does not keep its noise", "Echo")
         estimator = replace(estimator, seed=np.random.default_rng(estimator.seed))
     if not isinstance(optimiser, Optimiser) or isinstance(optimiser, type):
         raise invalid("optimiser", "lep.SGD(...), lep.Adam(...) or an object with start and step", repr(optimiser))
     _check_count("epochs", epochs)
     if batch is not None:
         _check_count("batch", batch)
+    if every is not None:
+        _check_count("every", every)
+        if checkpoint is None:
+            raise invalid("every", "given with checkpoint alone", repr(every))
     if not (callable(validation) or validation is None or isinstance(validation, Mapping)):
         raise invalid("validation", "a function of the parameters or a mapping", type(validation).__name__)
+    check_kind(estimator)
     check_on_failure(on_failure)
     check_choices(None, dtype, None)
     if not isinstance(boundary, (Initial, Ends, Periodic, Equilibrium)):
@@ -124,59 +146,94 @@ def fit(
     size = min(batch or data.size, data.size)
     many = -(-data.size//size)
 
-    values = {symbol: np.array(value, np.dtype(dtype) if static else float) for symbol, value in data.values.items()}
+    kind = np.dtype(dtype) if static else np.dtype(float)
+    values = {symbol: np.array(value, kind, order="C") for symbol, value in data.values.items()}
+    now = State(values, optimiser.start({symbol: values[symbol] for symbol in trained}), rng.bit_generator.state)
+    keeper = None
+    if checkpoint is not None:
+        keeper = Checkpoint(checkpoint, every, describe(
+            system, cost_list(cost), optimiser, None if grid is None else grid.t, boundary=boundary, grid=grid,
+            targets=targets, inputs=inputs, parameters=data.values, batch=size, train=trained, limits=walls, seed=seed,
+            estimator=estimator, stability=stability, on_failure=on_failure, method=method, compiled=compiled,
+            dtype=str(np.dtype(dtype)), validation="a function" if callable(validation) else validation,
+        ))  # fmt: skip
+        kept = keeper.read(values)
+        if kept is None:
+            keeper.write(now)  # a folder that cannot be written is told before the work, not after it
+        else:
+            now = kept
+        if now.epoch*many + now.step > epochs*many:
+            came = f"{epochs}; {os.fspath(checkpoint)!r} is further"
+            raise invalid("epochs", f"at least {now.epoch + (now.step > 0)}, those of the checkpoint", came)
+        rng.bit_generator.state = now.random
 
-    def choices() -> dict[str, Any]:
-        if static:  # parameters come from the optimiser, whose steps are checked
-            return {"trusted": True}
-        return {"stability": stability if number == 0 else "ignore", "dtype": dtype}
-    state = optimiser.start({symbol: values[symbol] for symbol in trained})
-    finished: list[tuple[float, Any, float]] = []  # of every epoch its loss, what validation gave, and seconds
-    where, epoch, number = "", 0, 0
-
-    def slopes(samples: np.ndarray) -> tuple[Gradient, dict[sp.Symbol, np.ndarray]]:
-        part = data.take(samples)
-        result = gradient(
-            system, part.pop("boundary"), grid, cost, estimator=Exact() if estimator is None else estimator,
-            parameters=data.take_parameters(values, samples), on_failure=on_failure, **part, **options, **choices(),
-        )  # fmt: skip
+    def slopes(samples: np.ndarray, first: bool) -> tuple[Gradient, dict[sp.Symbol, np.ndarray]]:
+        if static:
+            result = gradient_of(data.settling(now.values, samples), estimator, None, on_failure)
+        else:
+            part = data.take(samples)
+            result = gradient(
+                system, part.pop("boundary"), grid, cost, estimator=estimator, on_failure=on_failure, dtype=dtype,
+                parameters=data.take_parameters(now.values, samples), stability=stability if first else "ignore",
+                **part, **options,
+            )  # fmt: skip
         found = {symbol: result.parameters[symbol] for symbol in trained}
         _check_finite(result.loss, found)
         return result, found
 
-    def history(message: str, interrupted: bool = False) -> History:
-        loss, judged, seconds = zip(*finished, strict=True) if finished else ((), (), ())
-        done = None if judge is None else np.array(judged, float)
-        return History(np.array(loss, float), values, done, np.array(seconds, float), interrupted, message)
+    def step(found: Mapping[sp.Symbol, np.ndarray]) -> tuple[Any, dict[sp.Symbol, np.ndarray]]:
+        state, moved = optimiser.step(now.optimiser, {symbol: now.values[symbol] for symbol in trained}, found)
+        moved = {s: np.clip(v, *walls[s]) if s in walls else v for s, v in moved.items()}
+        # one layout, that of a file: sums over other layouts differ in their last bits
+        return state, {**now.values, **{s: np.asarray(v, order="C")[()] for s, v in moved.items()}}
 
+    def history(message: str, interrupted: bool = False) -> History:
+        loss, judged, seconds = zip(*now.finished, strict=True) if now.finished else ((), (), ())
+        done = None if judge is None else np.array(judged, float)
+        return History(np.array(loss, float), now.values, done, np.array(seconds, float), interrupted, message)
+
+    where, resumed = "", now.epoch + now.step > 0
     try:
         with bar(progress, epochs*many, "steps") as ticks:
-            for epoch in range(epochs):
-                begin = time.perf_counter()
+            if ticks is not None:
+                ticks.update(now.epoch*many + now.step)
+            for epoch in range(now.epoch, epochs):
+                begin = time.perf_counter() - now.spent
                 shuffled = rng.permutation(data.size)
-                total, count = 0.0, 0
-                for number in range(many):
+                for number in range(now.step, many):
                     where = f"in epoch {epoch + 1} of {epochs}, mini-batch {number + 1} of {many}"
                     try:
-                        result, found = slopes(shuffled[number*size : (number + 1)*size])
+                        result, found = slopes(shuffled[number*size : (number + 1)*size], number == 0)
                     except (ConvergenceError, ValueError) as error:
-                        if isinstance(error, ValueError) and epoch == number == 0:
+                        if isinstance(error, ValueError) and epoch == number == 0 and not resumed:
                             raise  # an argument does not fit: training has not begun
                         failure = ConvergenceError(f"training failed {where}: {error}; a smaller rate may help")
                         failure.history = history(f"failed {where}")  # type: ignore[attr-defined]
                         raise failure from error
-                    state, moved = optimiser.step(state, {symbol: values[symbol] for symbol in trained}, found)
-                    values = {**values, **{s: np.clip(v, *walls[s]) if s in walls else v for s, v in moved.items()}}
+                    state, values = step(found)
                     good = int(np.isfinite(result.losses).sum())
-                    total, count = total + result.loss*good, count + good
+                    now = State(
+                        values, state, now.random, epoch, number + 1, now.total + result.loss*good, now.count + good,
+                        time.perf_counter() - begin, now.finished,
+                    )  # fmt: skip
                     if ticks is not None:
-                        ticks.set_postfix_str(_postfix(epoch, epochs, total/count, finished), refresh=False)
+                        text = _postfix(epoch, epochs, now.total/now.count, now.finished)
+                        ticks.set_postfix_str(text, refresh=False)
                         ticks.update()
-                verdict = None if judge is None else judge(dict(values))
-                finished.append((total/count, verdict, time.perf_counter() - begin))
+                    if keeper is not None and now.step < many and keeper.due(now, many):
+                        keeper.write(now)
+                verdict = None if judge is None else np.asarray(judge(dict(now.values)), float)
+                ended = (now.total/now.count, verdict, time.perf_counter() - begin)
+                now = State(
+                    now.values, now.optimiser, rng.bit_generator.state, epoch + 1, finished=(*now.finished, ended)
+                )  # fmt: skip
+                if keeper is not None and (now.epoch == epochs or keeper.due(now, many)):
+                    keeper.write(now)
     except KeyboardInterrupt:
         if progress:
             print(f"interrupted {where}; what was reached is returned", file=sys.stderr)
+        if keeper is not None:
+            keeper.write(now)
         return history(f"interrupted {where}; the parameters are those of the last finished step", interrupted=True)
     return history(f"finished {epochs} epochs of {many} steps")
 

@@ -53,6 +53,18 @@ class Energies:
         self.terms: list[TableTerm | ProductTerm] = [*self.tables, *self.products]
         self.costs = [TableTerm(table, split, values) for table in costs.tables]
 
+    def renew(self, values: Values) -> None:
+        """Take other values of the same shapes: training asks again and again."""
+        self.values = values
+        self.__dict__.pop("constant", None)
+        operators: dict = {}
+        for table in (*self.tables, *self.costs):
+            table.read(values)
+        for product in self.products:
+            product.read(values, operators)
+        if self.lanes is not None:
+            self.lanes.read()
+
     @functools.cached_property
     def constant(self) -> ndarray | None:
         """Slopes that never change, (B, free): products with clamped coordinates."""

@@ -76,11 +76,20 @@ class TableTerm:
     """A term with its places written out."""
 
     def __init__(self, table: Table, split: Split, values: Values) -> None:
-        self.table, self.values = table, values
+        self.table = table
         self.gathers = [split.gather(columns) for columns in table.columns]
         self.places = len(table.columns[0])
         self.fixed: dict[tuple[str, int], ndarray] = {}
-        for kind, k in table.symbols:
+        # where the only derivative by a parameter is a multiple of a coordinate: which one, and the factor
+        self.linear = _multiple(table.graph, table.theta[0]) if len(table.theta) == 1 else None
+        if self.linear is not None and self.linear[0][0] != "q":
+            self.linear = None
+        self.read(values)
+
+    def read(self, values: Values) -> None:
+        """Take these values."""
+        self.values = values
+        for kind, k in self.table.symbols:
             if kind == "p":
                 self.fixed[kind, k] = self._parameter(k)
             elif kind in ("u", "y"):
@@ -148,7 +157,9 @@ class TableTerm:
             found.append((rows, columns, np.broadcast_to(value, (len(q), self.places))[:, both]))
         return found
 
-    def _add_theta(self, found: Slopes, values: Sequence[Any], good: ndarray | None, samples: int) -> None:
+    def _add_theta(
+        self, found: Slopes, values: Sequence[Any], good: ndarray | None, samples: int, weight: float = 1.0
+    ) -> None:  # fmt: skip
         for k, value in zip(self.table.parameters, values, strict=True):
             if isinstance(value, float) and value == 0.0:
                 continue
@@ -166,7 +177,7 @@ class TableTerm:
                 length = int(np.prod(shape))
                 rows = [np.bincount(self.table.positions, row, length) for row in whole]
                 total = np.stack(rows).reshape(-1, *shape)
-            found[k] = found.get(k, 0.0) + (total if own else total[0])
+            found[k] = found.get(k, 0.0) + weight*(total if own else total[0])
 
     def _theta(self, q: ndarray) -> list[Any]:
         return numbers(self.table.graph, self.table.theta, self.leaves(q))
@@ -178,9 +189,18 @@ class TableTerm:
 
     def add_contrast(self, one: ndarray, other: ndarray, weight: complex, found: Slopes, good: ndarray | None) -> None:
         """found += the real part of weight*(E_theta(one) - E_theta(other)), each sample's difference taken first."""
-        if self.table.parameters:
-            pairs = zip(self._theta(one), self._theta(other), strict=True)
-            self._add_theta(found, [_real(weight*(a - b)) for a, b in pairs], good, len(one))
+        if not self.table.parameters:
+            return
+        scale = 1.0
+        if self.linear is not None:
+            (_, k), scale = self.linear
+            x, held = self.gathers[k], self.values.held
+            moved = [x.take(one, held) - x.take(other, held)]
+        else:
+            moved = [a - b for a, b in zip(self._theta(one), self._theta(other), strict=True)]
+        if isinstance(weight, complex):
+            moved, weight = [_real(weight*change) for change in moved], 1.0
+        self._add_theta(found, moved, good, len(one), scale*weight)
 
     def add_along(self, q: ndarray, v: ndarray, found: Slopes, good: ndarray | None) -> None:
         """found += d_theta(E_q v)."""
@@ -229,16 +249,21 @@ class ProductTerm:
     """number * f (C g): see :mod:`.couplings`. ``own`` is f on the rows, ``other`` g on the columns."""
 
     def __init__(self, product: Product, split: Split, values: Values, operators: dict, dtype: np.dtype) -> None:
-        self.product, self.values, self.number = product, values, float(product.number)
+        self.product, self.number, self.dtype = product, float(product.number), dtype
         self.key = (product.place, product.c)
-        graph, places = product.graph, product.term.places
+        rows, columns = product.sides
+        self.f = Feature(product.graph, product.f, product.facts[0], split.gather(rows), values.held)
+        self.g = Feature(product.graph, product.g, product.facts[1], split.gather(columns), values.held)
+        self.read(values, operators)
+
+    def read(self, values: Values, operators: dict) -> None:
+        """Take these values; ``operators`` are those that products of one coupling share."""
+        self.values, product, dtype = values, self.product, self.dtype
         self.own = values.batched and any(values.own(k) for k in product.term.indices("p"))
         if self.key not in operators:
-            operators[self.key] = coupling(places, self._kernel(), dtype)
+            operators[self.key] = coupling(product.term.places, self._kernel(), dtype)
         self.operator: Coupling = operators[self.key]
-        rows, columns = product.sides
-        self.f = Feature(graph, product.f, product.facts[0], split.gather(rows), values.held)
-        self.g = Feature(graph, product.g, product.facts[1], split.gather(columns), values.held)
+        self.f.held = self.g.held = values.held
         self.fields: dict[str, ndarray] = {}
         empty = np.zeros((len(values.held), 0), dtype)
         for name, source in (("rows", self.g), ("columns", self.f)):

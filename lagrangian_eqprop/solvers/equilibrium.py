@@ -32,14 +32,25 @@ class Settling:
         self.samples = self.batch or 1
         self.energies = statics.energies(self.samples)
         self.guess = statics.start(boundary.guess, self.samples)
-        self.solver = boundary.solver or self._choice()
-        if self.solver == "sweeps":
-            check_sweeps(self.energies)
+        self._choose()
         given = boundary.iterations or ((200, 200) if self.solver in _NEWTON else (20000, 20000))
         self.iterations = given
         self.tolerance: float | None = boundary.tolerance
         if boundary.tolerance == "default":
             self.tolerance = 1e-10 if statics.dtype == np.float64 else 1e-4
+
+    def renew(self, statics: Statics, guess: ndarray) -> None:
+        """Ask for as many samples with other values: a training does, again and again."""
+        self.statics = statics
+        self.energies.renew(statics.numbers())
+        if guess.ndim > 1:
+            self.guess = statics.start(guess, self.samples)
+        self._choose()
+
+    def _choose(self) -> None:
+        self.solver = self.boundary.solver or self._choice()
+        if self.solver == "sweeps":
+            check_sweeps(self.energies)
 
     def _choice(self) -> str:
         """See :class:`lagrangian_eqprop.Equilibrium`."""

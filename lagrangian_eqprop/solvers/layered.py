@@ -52,10 +52,15 @@ class Lanes:
         blocks = -(-energies.samples//self.width)
         self.blocks = blocks | 1 if self.width == full else blocks  # an odd number keeps rows apart in the cache
         self.used = blocks
-        self._read()
         self.K = self.state()
-        view = self.view(self.K)
-        view[:] = 0
+        self.columns: list[Any] = []  # of each leaf, which of its values belong to the members of its group in turn
+        self.read()
+
+    def read(self) -> None:
+        """Take the values that the energy has now."""
+        self._read()
+        energies, view = self.energies, self.view(self.K)
+        self.K.fill(0)
         for product in energies.products:
             for gather, slope in product.constant():
                 gather.add(view, slope)
@@ -96,10 +101,16 @@ class Lanes:
         starts: list[int] = []
         at = [0, 0]
         for group in groups:
-            own = []
+            own: list[bool] = []
             for leaf in group.leaves:
                 value, positions = self._leaf(leaf)
-                value = value[:, np.searchsorted(positions, group.members, sorter=np.argsort(positions))]
+                number = sum(map(len, lanes)) + len(own)
+                if number == len(self.columns):
+                    order = np.argsort(positions)
+                    order = order[np.searchsorted(positions, group.members, sorter=order)]
+                    same = len(order) == len(positions) and (np.diff(order) == 1).all()
+                    self.columns.append(slice(None) if same else order)
+                value = value[:, self.columns[number]]
                 own.append(len(value) > 1)
                 (rows if own[-1] else flat).append(value)
                 starts.append(at[own[-1]])
@@ -146,13 +157,12 @@ class Lanes:
         state, K = self.state(), self.K
         self.view(state)[:] = q
         if beta != 0:
-            K = K.copy()
-            view = self.view(K)
             for table, term in zip(energies.cost_plan.tables, energies.costs, strict=True):
                 still, _ = table.still
                 if still != table.graph.zero:
                     (value,) = numbers(table.graph, [still], term.fixed)
-                    term.gathers[0].add(view, beta*value)
+                    K = K.copy() if K is self.K else K
+                    term.gathers[0].add(self.view(K), beta*value)
         kind = self.dtype.type
         self.module.relax(
             state, K, self.flat, self.rows, self.M, energies.lower, energies.upper, self.zero, self.where, self.blocks,

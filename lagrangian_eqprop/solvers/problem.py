@@ -77,7 +77,7 @@ class Problem:
         self.system, self.costs = system, tuple(costs)
         self.bound = bind(system, self.costs)
         if self.bound.sees_velocities and not seeing:
-            must = "a function of coordinates, targets and time here; velocities are for gradient and fit"
+            must = "a function of coordinates, targets and time here; velocities are for gradient alone"
             raise invalid("the cost", must, "a velocity in it")
         self.method: Method = choose(system, method, order)
         self.grid = Refined(grid, self.method.substeps)

@@ -5,6 +5,7 @@ Nothing has a time axis here: inputs and targets are (P,) or (B, P) with places,
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -130,8 +131,27 @@ class Statics:
         return lengths.pop() if lengths else None
 
     # ------------------------------------------------------------------ for the solvers
+    def part(self, values: dict[sp.Symbol, ndarray], samples: ndarray) -> Statics:
+        """The same question for some of its samples, and for parameters that need no check."""
+
+        def rows(arrays: list[ndarray]) -> list[ndarray]:
+            return [array.take(samples, 0) if len(array) > 1 else array for array in arrays]
+
+        other = copy.copy(self)
+        other.trusted, other.values = True, values
+        other.inputs, other.targets = rows(self.inputs), rows(self.targets)
+        other._batches = {name: len(samples) if length > 1 else 1 for name, length in self._batches.items()}
+        return other
+
     def energies(self, samples: int) -> Energies:
         """E + beta c of all samples."""
+        bounds = self.split.bounds(self.system.lower, self.system.upper, self.dtype)
+        return Energies(
+            self.plan, self.cost_plan, self.split, self.numbers(), bounds, samples, self.dtype, self.compiled
+        )  # fmt: skip
+
+    def numbers(self) -> Values:
+        """All that does not move, in the precision wanted."""
         inputs = dict(zip(self.system.inputs, self.inputs, strict=True))
         pieces = [(places, inputs[symbol]) for symbol, places in self.system.clamped.items()]
         count = max((len(array) for _, array in pieces), default=1)
@@ -146,9 +166,7 @@ class Statics:
             array = value.astype(self.dtype, copy=False)
             parameters.append(array[0] if array.ndim > len(shape) and len(array) == 1 else array)
         batched = any(array.ndim > len(shape) for array, shape in zip(parameters, self.shapes, strict=True))
-        values = Values(parameters, self.shapes, self.inputs, self.targets, held, batched)
-        bounds = self.split.bounds(self.system.lower, self.system.upper, self.dtype)
-        return Energies(self.plan, self.cost_plan, self.split, values, bounds, samples, self.dtype, self.compiled)
+        return Values(parameters, self.shapes, self.inputs, self.targets, held, batched)
 
     def start(self, guess: ndarray, samples: int) -> ndarray:
         """The guess of all samples at the free coordinates, within bounds."""
