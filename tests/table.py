@@ -200,9 +200,9 @@ def document(table: dict[str, dict[str, float | str]]) -> str:
         "Written by `make table`: for every kind of mechanics, boundary condition, method and estimator the largest",
         "relative error of the gradient (parameters and boundary data) against a complex step through the forward map,",
         f"on a problem of two coordinates and {STEPS} steps. `Centered` and `Echo` nudge with beta = 1e-4,",
-        "`OneSided` with 1e-6: what they show is bias and rounding. `NaiveForward` is shown with the residual it lacks. Gauss",
-        "steps from initial data have no complex form; they are compared with differences of eighth order. A number in",
-        "brackets is the reason why a combination does not exist, in the library's own words, at the end.", "",
+        "`OneSided` with 1e-6: what they show is bias and rounding. `NaiveForward` comes with the residual it lacks.",
+        "Gauss steps from initial data have no complex form and are compared with differences of eighth order. A number",
+        "in brackets is the reason why a combination does not exist, in the library's own words, at the end.", "",
     ]  # fmt: skip
     for kind in MECHANICS:
         lines += [f"## {kind[0].upper()}{kind[1:]}", "", "| boundary | method | " + " | ".join(ESTIMATORS) + " |",
