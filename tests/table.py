@@ -63,7 +63,7 @@ MECHANICS = {
 METHODS: dict[str, dict[str, Any]] = {
     "Verlet": {"method": "verlet"}, "midpoint": {"method": "midpoint"},
     "Verlet, order 4": {"method": "verlet", "order": 4}, "midpoint, order 4": {"method": "midpoint", "order": 4},
-    "Gauss, 2 stages": {"method": "gauss", "stages": 2},
+    "Gauss, 2 stages": {"method": "gauss", "stages": 2}, "RATTLE": {"method": "rattle"},
 }  # fmt: skip
 POTENTIAL = lep.Cost(k*x**2/3 + y**2, when="end")
 
@@ -135,6 +135,7 @@ class Row:
         options = {key: value for key, value in self.options.items() if key != "stages"}
         self.problem = problem_of(self.system, self.grid, self.cost, {**self.given, **options}, self.boundary,
                                   self.options.get("stages"))  # fmt: skip
+        self.system.trajectory(self.boundary, self.grid, inputs=self.inputs, **self.options)
         self.forward = forward_of(self.problem, self.boundary) if not self.gauss else None
 
     def gradient(self, estimator):
@@ -201,8 +202,8 @@ def document(table: dict[str, dict[str, float | str]]) -> str:
         "relative error of the gradient (parameters and boundary data) against a complex step through the forward map,",
         f"on a problem of two coordinates and {STEPS} steps. `Centered` and `Echo` nudge with beta = 1e-4,",
         "`OneSided` with 1e-6: what they show is bias and rounding. `NaiveForward` comes with the residual it lacks.",
-        "Gauss steps from initial data have no complex form and are compared with differences of eighth order. A number",
-        "in brackets is the reason why a combination does not exist, in the library's own words, at the end.", "",
+        "Gauss steps from initial data have no complex form and are compared with differences of eighth order. A",
+        "number in brackets is the reason why a combination does not exist, in the library's own words, at the end.", "",
     ]  # fmt: skip
     for kind in MECHANICS:
         lines += [f"## {kind[0].upper()}{kind[1:]}", "", "| boundary | method | " + " | ".join(ESTIMATORS) + " |",
