@@ -222,7 +222,7 @@ def test_bad_input():
         system.gradient(thermal, cost=cost, inputs={u: 0.0}, save="all")
     with pytest.raises(ValueError, match="boundary must be lep.Thermal"):
         system.sample(lep.Equilibrium(), inputs={u: 0.0})
-    with pytest.raises(ValueError, match="boundary must be lep.Initial, lep.Ends or lep.Equilibrium"):
+    with pytest.raises(ValueError, match="boundary must be lep.Initial, lep.Ends, lep.Periodic or lep.Equilibrium"):
         system.fit(thermal, cost=cost, inputs={u: 0.0})
     with pytest.raises(lep.ConvergenceError, match="not finite where its chains begin"):
         lep.System(energy=x**2 + a/x, coordinates=[x], parameters={a: 1.0}).sample(thermal)
