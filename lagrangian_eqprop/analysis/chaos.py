@@ -101,7 +101,7 @@ def lyapunov(
         failed[bad], residual[bad] = count, np.inf
         failures.settle(failed, residual, first)
     if not failures.good.all():
-        raise ConvergenceError(failures.message(grid))
+        raise ConvergenceError(failures.message(problem.grid))
     found = logs/grid.duration
     with np.errstate(divide="ignore"):
         times = np.where(found[:, 0] > 0, np.log(1/np.finfo(dtype).eps)/np.maximum(found[:, 0], 0.0), np.inf)

@@ -86,7 +86,7 @@ def retrace(
                 pass
         end, failures = run.state, run.failures
     if not failures.good.all():
-        raise ConvergenceError(failures.message(grid))
+        raise ConvergenceError(failures.message(problem.grid))
     missing = float(np.abs(end[0] - begin[0]).max())
     exact = all(np.array_equal(one, two) for one, two in zip(begin, end, strict=True))
     q, p = (state if start.batch is not None else state[0] for state in end)
