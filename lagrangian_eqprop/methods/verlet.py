@@ -88,9 +88,9 @@ def linear_step(
     env: Environment, b: int, here: int, there: int, q: ndarray, p: ndarray, dq: ndarray, dp: ndarray,
     g: ndarray, last: bool, work: Any,
 ) -> Any:  # fmt: skip
-    """A step back and its linear response; g += d_theta of -L_d along (dq, dp), node by node."""
+    """A step and its linear response; on a way back g += d_theta of -L_d along (dq, dp), node by node."""
     m, F, dF, v = work[0], work[1], work[2], work[3]
-    h = -step_of(env, there)
+    h = (there - here)*step_of(env, min(here, there))
     for i in range(q.shape[0]):
         p[i] += 0.5*h*F[i]
         dp[i] += 0.5*h*dF[i]
