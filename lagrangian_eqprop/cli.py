@@ -133,6 +133,8 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--output", type=Path, metavar="DIR", help=f"folder of the results, by default {OUTPUT}/NAME")
     demo.add_argument("--seeds", type=int, metavar="N", help="repeat with N random seeds, where the demo can")
     demo.add_argument("--short", action="store_true", help="a small version that shows that it works")
+    demo.add_argument("--model", metavar="NAME", help="which of its systems, where the demo has several")
+    demo.add_argument("--data", type=Path, metavar="FILE", help="the data, where the demo reads some")
 
     check = command("check", _check, "compute the gradients of a problem by all estimators, and compare them")
     check.add_argument("name", metavar="NAME", help=f"{SOURCES}, and .cost; or 'all' for the whole zoo")
@@ -231,8 +233,13 @@ def _demo(chosen: argparse.Namespace) -> int:
     print(textwrap.fill(" ".join(known[chosen.name].strip().split("\n\n")[0].split()), 100), end="\n\n", flush=True)
     run = importlib.import_module(f".demos.{chosen.name}", __package__).run
     options = {}
+    taken = inspect.signature(run).parameters
+    for option in ("model", "data"):
+        if getattr(chosen, option) is not None:
+            if option not in taken:
+                raise invalid(f"--{option}", "left out: this demo has none", getattr(chosen, option))
+            options[option] = getattr(chosen, option)
     if chosen.seeds is not None:
-        taken = inspect.signature(run).parameters
         if chosen.seeds < 1:
             raise invalid("--seeds", "at least 1", chosen.seeds)
         if "seeds" not in taken and not any(p.kind is p.VAR_KEYWORD for p in taken.values()):

@@ -159,6 +159,11 @@ class Table:
         zero = self.graph.zero
         return all(gradient(self.graph, self.hessian[a][a], [self.q[a]]) == [zero] for a in range(self.size))
 
+    @functools.cached_property
+    def sinusoidal(self) -> bool:
+        """Whether the energy is A cos(q) + B sin(q) + C in each coordinate q by itself."""
+        return all(_wave(self.graph, self.slopes[a], self.hessian[a][a], self.q[a]) for a in range(self.size))
+
 
 class Plan(NamedTuple):
     """All terms of an energy."""
@@ -245,6 +250,24 @@ def bent(plan: Plan, costs: Plan) -> str | None:
             if gradient(product.graph, factor.curvature, [x]) != [product.graph.zero]:
                 return product.term.label
     return None
+
+
+def unwavy(plan: Plan, costs: Plan) -> str | None:
+    """The first term that is not A cos(q) + B sin(q) + C in each coordinate q by itself, by its label."""
+    for table in (*plan.tables, *costs.tables):
+        if not table.sinusoidal:
+            return table.label
+    for product in plan.products:
+        x = product.graph.symbol("q", 0)
+        if not all(_wave(product.graph, f.slope, f.curvature, x) for f in (product.f, product.g)):
+            return product.term.label
+    return None
+
+
+def _wave(graph: Graph, slope: Node, curvature: Node, q: Node) -> bool:
+    """Whether the third derivative is minus the first."""
+    (third,) = gradient(graph, curvature, [q])
+    return graph.sum([(third, 1), (slope, 1)]) == graph.zero
 
 
 def layers(plan: Plan, costs: Plan, free: np.ndarray) -> np.ndarray | None:

@@ -1,9 +1,10 @@
 """Exact block-coordinate minimisation for layered energies: asynchronous sweeps.
 
-Where no term couples two coordinates of a layer and the energy is quadratic in each coordinate by itself, the minimum
-over a whole layer, the others standing still, is known coordinate by coordinate:
+Where no term couples two coordinates of a layer and the energy is quadratic in each coordinate by itself, or sinusoidal
+in each, the minimum over a whole layer, the others standing still, is known coordinate by coordinate:
 
-    q_i <- clip(q_i - E_i/E_ii),   E_i = (E + beta c)_q,   E_ii = (E + beta c)_qq
+    quadratic      q_i <- clip(q_i - E_i/E_ii),   E_i = (E + beta c)_q,   E_ii = (E + beta c)_qq
+    sinusoidal     q_i <- q_i - atan2(E_i, E_ii),   as E = -R cos(q_i - phase) has E_i = R sin, E_ii = R cos
 
 (Scellier, Ernoult, Kendall and Kumar 2023 for Hopfield networks, Scellier 2024 for resistive ones). Where E_ii is not
 positive the minimum is at a bound; without one the sample fails.
@@ -16,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy import ndarray
 
-from ..compiler.statics import bent, layers
+from ..compiler.statics import bent, layers, unwavy
 from ..errors import invalid
 from .energies import Energies
 from .energy_terms import Side, spread
@@ -42,13 +43,23 @@ class _Layer(NamedTuple):
 
 def why_not(energies: Energies) -> str | None:
     """Why sweeps are impossible; None where they are possible."""
-    known = energies.plan, energies.cost_plan
-    label = bent(*known)
-    if label is not None:
-        return f"an energy quadratic in each coordinate by itself, which {label} is not"
+    label = bent(energies.plan, energies.cost_plan)
+    if label is not None and not _wavy(energies):
+        kind = "quadratic (or, without bounds, sinusoidal)"
+        return f"an energy {kind} in each coordinate by itself, which {label} is not"
     if _colours(energies) is None:
         return "a term whose local coordinates stand for different ones"
     return None
+
+
+def _wavy(energies: Energies) -> bool:
+    """Whether all free coordinates are phases; found once."""
+    kept: dict = energies.split.__dict__.setdefault("wavy", {})
+    key = id(energies.cost_plan)
+    if key not in kept or kept[key][0] is not energies.cost_plan:
+        waves = not energies.bounded and unwavy(energies.plan, energies.cost_plan) is None
+        kept[key] = energies.cost_plan, waves
+    return kept[key][1]
 
 
 def _colours(energies: Energies) -> ndarray | None:
@@ -111,6 +122,7 @@ def sweeps(
 ) -> Phase:
     """``iterations`` sweeps over all layers, or until no sample has more than ``tolerance`` left."""
     found, (sides, _), q = _layers(energies), energies.sides, q.copy()
+    wavy = _wavy(energies)
     bends: list[Any] = [None]*len(found)
     number = 0
     for number in range(1, iterations + 1):  # noqa: B007
@@ -131,11 +143,12 @@ def sweeps(
             if fresh is not None:
                 bend = fresh
                 bends[k] = bend if layer.still else None
-            new = _minimum(x, slope, bend, energies, layer.index)
+            new = _of_wave(x, slope, bend) if wavy else _minimum(x, slope, bend, energies, layer.index)
             if held is not None:
                 new = np.where(held[:, layer.index], x, new)
             if tolerance is not None:
-                largest = np.maximum(largest, np.abs((new - x)*bend).max(1, initial=0.0))
+                size = np.abs(bend) + np.abs(slope) if wavy else bend
+                largest = np.maximum(largest, np.abs((new - x)*size).max(1, initial=0.0))
             q[:, layer.index] = new
         if tolerance is not None and not (largest > tolerance).any():
             if (left_over(energies, q, energies.slope(q, beta), held) <= tolerance).all():
@@ -174,3 +187,8 @@ def _minimum(x: ndarray, slope: ndarray, bend: ndarray, energies: Energies, inde
         wall = np.where(low < high, lower, upper)
     still = (bend == 0) & (slope == 0)
     return np.where(bend > 0, inside, np.where(still, x, wall))
+
+
+def _of_wave(x: ndarray, slope: ndarray, bend: ndarray) -> ndarray:
+    """Of a sinusoid with slope and curvature at x; near the real axis where they are complex."""
+    return x - (np.arctan(slope/bend) if np.iscomplexobj(x) else np.arctan2(slope, bend))
