@@ -73,7 +73,7 @@ def raise_(error):
     ("words", "message"),
     [
         (["--case", "pendulum"], "did you mean pendula"),
-        (["--peer", "torch"], "--peer must begin one of"),
+        (["--peer", "pytorch"], "--peer must begin one of"),
         (["--repeats", "0"], "--repeats must be positive; got 0"),
     ],
 )

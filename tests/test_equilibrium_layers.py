@@ -496,3 +496,52 @@ def test_a_softmax_readout():
         np.testing.assert_allclose(results[0][symbol], results[1][symbol], atol=1e-10)
     with pytest.raises(ValueError, match="sweeps"):
         HOPFIELD.gradient(lep.Equilibrium(solver="sweeps"), cost=cost, inputs={p: X}, targets=targets)
+
+
+# ---------------------------------------------------------------------- training keeps its solvers
+@pytest.mark.parametrize("solver", EVERY)
+def test_a_training_is_its_gradients_one_by_one(solver):
+    """What is kept from mini-batch to mini-batch leaves no trace, also in a last one of another size."""
+    guess = RNG.uniform(size=(5, 18))
+    rest = lep.Equilibrium(guess, solver=solver, tolerance=1e-9)
+    data = {"targets": {y: Y}, "inputs": {p: X}}
+    history = HOPFIELD.fit(
+        rest, cost=COST, **data, batch=2, epochs=2, optimiser=lep.SGD(0.1), train=[w, v], seed=3, progress=False
+    )  # fmt: skip
+    values, draw, losses = {b: BIAS, w: W, v: U}, np.random.default_rng(3), []
+    for _ in range(2):
+        order = draw.permutation(5)
+        for rows in (order[:2], order[2:4], order[4:]):
+            part = lep.Equilibrium(guess[rows], solver=solver, tolerance=1e-9)
+            given = {"targets": {y: Y[rows]}, "inputs": {p: X[rows]}, "parameters": values}
+            result = HOPFIELD.gradient(part, cost=COST, **given)
+            losses.append(result.losses.sum())
+            values = {**values, **{s: values[s] - 0.1*result[s] for s in (w, v)}}
+    np.testing.assert_allclose(history.loss, np.reshape(losses, (2, 3)).sum(1)/5, rtol=1e-9)
+    for s in (b, w, v):
+        np.testing.assert_allclose(history[s], values[s], rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("at", [np.r_[HIDDEN, OUT], np.r_[OUT, HIDDEN[::-1]]])
+def test_compiled_training_is_that_of_numpy(at):
+    """Many samples, so that relaxation is compiled; biases in any order of their places."""
+    rng = np.random.default_rng(6)
+    system = lep.System(
+        energy=[
+            lep.Term(x**2/2 - b*x, [x], at), lep.Term(-w*x*z, [x, z], lep.AllPairs(PIXELS, HIDDEN)),
+            lep.Term(-v*x*z, [x, z], lep.AllPairs(HIDDEN, OUT)),
+        ],
+        size=18, parameters={b: BIAS, w: W, v: U}, bounds=(0, 1), clamped={p: PIXELS},
+    )  # fmt: skip
+    rest = lep.Equilibrium(0.5, step=0.3, iterations=(40, 40), tolerance=None)
+    data = {"targets": {y: np.eye(3)[rng.integers(3, size=700)]}, "inputs": {p: rng.uniform(size=(700, 6))}}
+    one, other = (
+        system.fit(
+            rest, cost=COST, **data, batch=300, epochs=2, optimiser=lep.SGD(0.2), estimator=lep.OneSided(0.4),
+            progress=False, compiled=compiled,
+        )
+        for compiled in (True, False)
+    )  # fmt: skip
+    np.testing.assert_allclose(one.loss, other.loss, rtol=1e-12)
+    for s in (b, w, v):
+        np.testing.assert_allclose(one[s], other[s], rtol=1e-10, atol=1e-13)

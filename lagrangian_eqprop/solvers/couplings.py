@@ -39,7 +39,9 @@ def coupling(places: Places, values: ndarray, dtype: np.dtype) -> Coupling:
     """The coupling of a pair term with coefficients of the shape of its places, one more leading axis for samples."""
     own = values.ndim > len(places.shape)
     wanted = (len(values), *places.shape) if own else places.shape
-    values = np.ascontiguousarray(np.broadcast_to(values, wanted), dtype)
+    if values.shape != wanted:
+        values = np.broadcast_to(values, wanted)
+    values = np.ascontiguousarray(values, dtype)
     if places.convolution is not None:
         return Convolution(places.convolution, values)
     if places.kind == "group":

@@ -191,8 +191,9 @@ class Energies:
         self, one: ndarray, other: ndarray, weight: complex, found: Slopes, good: ndarray | None = None
     ) -> None:  # fmt: skip
         """found += sum over good samples of the real part of weight*(E_theta(one) - E_theta(other))."""
+        moved = one - other
         for term in self.terms:
-            term.add_contrast(one, other, weight, found, good)
+            term.add_contrast(one, other, moved, weight, found, good)
 
     def along(self, q: ndarray, v: ndarray, found: Slopes, good: ndarray | None = None) -> None:
         """found += sum over good samples of d_theta(E_q v)."""

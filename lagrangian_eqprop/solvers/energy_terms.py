@@ -187,20 +187,24 @@ class TableTerm:
         if self.table.parameters:
             self._add_theta(found, self._theta(q), good, len(q))
 
-    def add_contrast(self, one: ndarray, other: ndarray, weight: complex, found: Slopes, good: ndarray | None) -> None:
-        """found += the real part of weight*(E_theta(one) - E_theta(other)), each sample's difference taken first."""
+    def add_contrast(
+        self, one: ndarray, other: ndarray, moved: ndarray, weight: complex, found: Slopes, good: ndarray | None
+    ) -> None:  # fmt: skip
+        """found += the real part of weight*(E_theta(one) - E_theta(other)), each sample's difference taken first.
+
+        ``moved`` is one - other.
+        """
         if not self.table.parameters:
             return
         scale = 1.0
         if self.linear is not None:
             (_, k), scale = self.linear
-            x, held = self.gathers[k], self.values.held
-            moved = [x.take(one, held) - x.take(other, held)]
+            changes = [self.gathers[k].direction(moved)]
         else:
-            moved = [a - b for a, b in zip(self._theta(one), self._theta(other), strict=True)]
+            changes = [a - b for a, b in zip(self._theta(one), self._theta(other), strict=True)]
         if isinstance(weight, complex):
-            moved, weight = [_real(weight*change) for change in moved], 1.0
-        self._add_theta(found, moved, good, len(one), scale*weight)
+            changes, weight = [_real(weight*change) for change in changes], 1.0
+        self._add_theta(found, changes, good, len(one), scale*weight)
 
     def add_along(self, q: ndarray, v: ndarray, found: Slopes, good: ndarray | None) -> None:
         """found += d_theta(E_q v)."""
@@ -237,6 +241,10 @@ class Feature:
             return x
         value = self.of(self.factor.value, x)
         return np.full(x.shape, value, x.dtype) if isinstance(value, float) else value
+
+    def change(self, one: ndarray, other: ndarray, moved: ndarray) -> ndarray:
+        """f(one) - f(other), where moved is one - other."""
+        return self.gather.direction(moved) if self.itself else self.value(one) - self.value(other)
 
     def slope(self, q: ndarray) -> Any:
         return self.straight if self.straight is not None else self.of(self.factor.slope, self.take(q))
@@ -283,7 +291,7 @@ class ProductTerm:
                 value = value.reshape(-1, *(1,)*len(shape))
             leaves["p", k] = value
         (c,) = numbers(term.graph, [self.product.c], leaves)
-        return np.asarray(c) if self.own else spread(np.asarray(c), shape)
+        return np.asarray(c)
 
     def _applied(self, side: str, source: ndarray) -> ndarray:
         if side == "both":
@@ -383,12 +391,13 @@ class ProductTerm:
     def add_theta(self, q: ndarray, found: Slopes, good: ndarray | None) -> None:
         self._add_outer(found, self.f.value(q), self.g.value(q), 1.0, good)
 
-    def add_contrast(self, one: ndarray, other: ndarray, weight: complex, found: Slopes, good: ndarray | None) -> None:
-        f, g = self.f.value(other), self.g.value(one)
+    def add_contrast(
+        self, one: ndarray, other: ndarray, moved: ndarray, weight: complex, found: Slopes, good: ndarray | None
+    ) -> None:  # fmt: skip
         if not self.g.gather.all_held:
-            self._add_outer(found, f, g - self.g.value(other), weight, good)
+            self._add_outer(found, self.f.value(other), self.g.change(one, other, moved), weight, good)
         if not self.f.gather.all_held:
-            self._add_outer(found, self.f.value(one) - f, g, weight, good)
+            self._add_outer(found, self.f.change(one, other, moved), self.g.value(one), weight, good)
 
     def add_along(self, q: ndarray, v: ndarray, found: Slopes, good: ndarray | None) -> None:
         for moved, still in ((self.f, self.g), (self.g, self.f)):

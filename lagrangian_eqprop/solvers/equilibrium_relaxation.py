@@ -45,7 +45,7 @@ def relaxation(
     """``iterations`` steps, or until no sample has more than ``tolerance`` left."""
     if step is None:
         return _adaptive(energies, q, beta, iterations, tolerance, held, False)
-    if held is None and energies.compiled and applies(energies, iterations):
+    if held is None and energies.compiled and (energies.lanes is not None or applies(energies, iterations)):
         return _compiled(energies, q, beta, iterations, tolerance, step)
     q, number = q.copy(), 0
     for number in range(1, iterations + 1):  # noqa: B007

@@ -72,6 +72,8 @@ class Gather:
 
     def direction(self, v: ndarray) -> ndarray:
         """A direction of the state; clamped coordinates do not move."""
+        if self.all_free:
+            return v[:, self.index]
         return self.take(v, np.zeros((1, int(self.held.max(initial=-1)) + 1), v.dtype))
 
     def only_free(self, values: Any) -> Any:
