@@ -118,4 +118,4 @@ def machine_code(made: Build) -> None:
     vector, matrix, cube = types.float64[::1], types.float64[:, ::1], types.float64[:, :, ::1]
     integers = types.int64[::1]
     env = types.NamedTuple((vector, vector, integers), Environment)
-    made.module.advance.compile((env, types.int64, matrix, matrix, matrix, cube, cube, integers, vector))
+    made.module.advance.compile((env, types.int64, types.int64, matrix, matrix, matrix, cube, cube, integers, vector))
