@@ -136,7 +136,9 @@ class Row:
         options = {key: value for key, value in self.options.items() if key != "stages"}
         self.problem = problem_of(self.system, self.grid, self.cost, {**self.given, **options}, self.boundary,
                                   self.options.get("stages"))  # fmt: skip
-        self.system.trajectory(self.boundary, self.grid, inputs=self.inputs, **self.options)
+        found = self.system.trajectory(self.boundary, self.grid, inputs=self.inputs, **self.options)
+        if isinstance(self.boundary, lep.Ends) and not self.boundary.potentials:  # look for it once
+            self.boundary = lep.Ends(self.boundary.q_start, self.boundary.q_stop, guess=found.q)
         held = kind == "constrained" and isinstance(self.boundary, lep.Ends)  # by constraints, at ends that obey them
         self.forward = None if self.gauss or held else forward_of(self.problem, self.boundary)
 

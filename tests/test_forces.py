@@ -289,7 +289,7 @@ def test_no_stationary_action(damped):
         damped.trajectory(start, GRID, cost=cost, nudge=0.1, **PLAIN)
     with pytest.raises(ValueError, match=r"rayleigh is a force that no potential gives; use method='midpoint'"):
         damped.trajectory(start, GRID, method="verlet", **PLAIN)
-    with pytest.raises(ValueError, match=r"method must be 'midpoint' for a system with rayleigh or force; got 'gauss'"):
+    with pytest.raises(ValueError, match=r"method must be 'midpoint' of order 2 for a system with rayleigh or force; got method='gauss'"):
         damped.trajectory(start, GRID, method="gauss")
 
 

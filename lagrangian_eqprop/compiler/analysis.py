@@ -22,6 +22,7 @@ class Separability(NamedTuple):
     separable: bool
     term: int
     reason: str  # with {0}, {1} for the coordinates meant
+    first_order: bool = False  # whether L has velocities, and is linear in all of them
 
 
 def separability(system: Definition) -> Separability:
@@ -36,7 +37,7 @@ def _kept(system: Definition) -> Separability:
     try:
         return Separability(*json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
-        found = _analyse(system)
+        found = _analyse(system)._replace(first_order=_linear(system))
     handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
     with os.fdopen(handle, "w", encoding="utf-8") as file:
         json.dump(found, file)
@@ -82,9 +83,7 @@ def _analyse(system: Definition) -> Separability:
 
 def is_first_order(system: Definition) -> bool:
     """Whether the Lagrangian has velocities, and is linear in all of them."""
-    if "_first_order" not in system.__dict__:
-        system.__dict__["_first_order"] = _linear(system)
-    return system.__dict__["_first_order"]
+    return separability(system).first_order
 
 
 def _linear(system: Definition) -> bool:
