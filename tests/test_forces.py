@@ -289,7 +289,8 @@ def test_no_stationary_action(damped):
         damped.trajectory(start, GRID, cost=cost, nudge=0.1, **PLAIN)
     with pytest.raises(ValueError, match=r"rayleigh is a force that no potential gives; use method='midpoint'"):
         damped.trajectory(start, GRID, method="verlet", **PLAIN)
-    with pytest.raises(ValueError, match=r"method must be 'midpoint' of order 2 for a system with rayleigh or force; got method='gauss'"):
+    text = r"method must be 'midpoint' of order 2 for a system with rayleigh or force; got method='gauss'"
+    with pytest.raises(ValueError, match=text):
         damped.trajectory(start, GRID, method="gauss")
 
 

@@ -300,7 +300,7 @@ def test_what_the_method_refuses():
         pendulum().trajectory(begin, grid, method="gauss", compiled=False)
     with pytest.raises(ValueError, match="dtype must be 'float64' with method='gauss'"):
         pendulum().trajectory(begin, grid, method="gauss", dtype="float32")
-    with pytest.raises(ValueError, match="boundary must be lep.Initial or lep.Ends"):
+    with pytest.raises(ValueError, match="boundary must be lep.Initial, lep.Ends or lep.Periodic"):
         pendulum().trajectory(None, grid, method="gauss")
     with pytest.raises(ValueError, match="method must be .* here; from initial data"):
         pendulum().trajectory(begin, grid, method="gauss", cost=cost, nudge=0.1)
