@@ -8,7 +8,7 @@ from ..boundary import Initial
 from ..errors import invalid
 from ..solvers.problem import Problem
 from .convolution import check as check_convolution
-from .estimators import Adjoint, ConvolutionAction, Echo, Estimator, Exact
+from .estimators import Adjoint, ConvolutionAction, Echo, Estimator, Exact, NaiveForward
 
 
 def _named(problem: Problem) -> str:
@@ -28,6 +28,8 @@ def check_estimator(problem: Problem, boundary: Any, estimator: Estimator) -> No
     """An echo needs an action, a convolution a linear system."""
     if isinstance(estimator, ConvolutionAction):
         check_convolution(problem, boundary)
+    elif isinstance(estimator, NaiveForward) and problem.method.name == "verlet_weighted":
+        raise invalid("method", "'midpoint' for NaiveForward on a damped system", "'verlet'")
     elif isinstance(estimator, Echo) and problem.system.damping is not None:
         raise ValueError(
             f"estimator must not be Echo for {problem.system.name!r}: its damping breaks the symmetry under reversal "
