@@ -231,14 +231,32 @@ def document(table: dict[str, dict[str, float | str]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def save(table: dict[str, dict[str, float | str]]) -> None:
+    """Write both files; in the JSON file reasons stand once, cells hold an error or [the number of a reason]."""
+    reasons: dict[str, int] = {}
+    rows = {name: [[reasons.setdefault(value, len(reasons))] if isinstance(value, str) else float(f"{value:.3g}")
+                   for value in row.values()] for name, row in table.items()}  # fmt: skip
+    lines = ",\n".join(f"  {json.dumps(name)}: {json.dumps(row)}" for name, row in rows.items())
+    head = f'{{\n "reasons": {json.dumps(list(reasons), indent=1)},\n "cells": {{\n'
+    FILE.write_text(f"{head}{lines}\n }}\n}}\n", encoding="utf-8")
+    FILE.with_suffix(".md").write_text(document(load()), encoding="utf-8")
+
+
+def load() -> dict[str, dict[str, float | str]]:
+    """The committed table."""
+    kept = json.loads(FILE.read_text(encoding="utf-8"))
+    return {name: {estimator: kept["reasons"][value[0]] if isinstance(value, list) else value
+                   for estimator, value in zip(ESTIMATORS, row, strict=True)}
+            for name, row in kept["cells"].items()}  # fmt: skip
+
+
 def main() -> None:
     """Measure every cell and write both files."""
     table = {}
     for cell in cells():
         print(*cell, sep=" | ", file=sys.stderr, flush=True)
         table[" | ".join(cell)] = measure(*cell)
-    FILE.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
-    FILE.with_suffix(".md").write_text(document(table), encoding="utf-8")
+    save(table)
 
 
 if __name__ == "__main__":
