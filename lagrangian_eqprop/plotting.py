@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from .analysis.check import Check
     from .analysis.step_by_step import TimeResolved
 
 # Okabe and Ito's palette, told apart with any colour vision; their yellow, faint on white, is left out.
@@ -148,6 +149,52 @@ def plot_time_resolved(result: TimeResolved, file: str | Path | None = None, *, 
         panel.set_xlabel("nudged steps; free steps before the end")
     if title:
         figure.suptitle(title, fontsize=12)
+    if file is not None:
+        figure.savefig(file, dpi=150)
+    return figure
+
+
+def plot_check(report: Check, file: str | Path | None = None) -> Figure:
+    """What finite nudges cost: their bias against beta, beside the slopes of theory and the exact estimators.
+
+    Parameters
+    ----------
+    report : Check
+        Of ``system.check(..., thorough=True)``.
+    file : str or Path, optional
+        Where to write the figure; the ending decides the format.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    ValueError
+        If the report was not thorough.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    from .analysis.study import BETAS
+
+    if report.study is None:
+        raise invalid("report", "of a check with thorough=True", "one without a study")
+    figure = Figure(figsize=(6.4, 4.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    for colour, (name, errors) in zip(COLOURS, report.study.bias.items()):
+        slope = report.study.slopes[name]
+        axes.loglog(BETAS, errors, "o-", color=colour, label=f"{name}, slope {slope:.2f}")
+    for colour, name in zip(COLOURS[2:], ("Exact", "Adjoint", "Holomorphic")):
+        if name in report.errors:
+            level = max(report.errors[name], 1e-17)
+            axes.axhline(level, color=colour, linestyle="--", label=f"{name}, {report.errors[name]:.0e}")
+    axes.set_xlabel("nudge $\\beta$")
+    axes.set_ylabel("largest relative error of the gradient")
+    axes.set_title(report.name)
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False, fontsize=9)
     if file is not None:
         figure.savefig(file, dpi=150)
     return figure

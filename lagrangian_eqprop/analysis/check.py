@@ -30,6 +30,7 @@ from .forward import (
     complex_step,
     growth,
 )
+from .study import Study, study
 
 _MOST = 48  # entries of one quantity that are compared; more are thinned out evenly
 DIFFERENCES = "finite differences"
@@ -55,6 +56,8 @@ class Check:
         max(1e-11, 2e-12 G) for initial data, 1e-9 for other boundaries.
     passed : bool
         Whether Exact, Adjoint and Holomorphic (where the functions are analytic) are within it.
+    study : Study or None
+        With ``thorough``: slopes in beta, order in the step, null gradients, and what the map does to deviations.
     """
 
     name: str
@@ -66,6 +69,7 @@ class Check:
     tolerance: float
     passed: bool
     notes: tuple[str, ...]
+    study: Study | None = None
 
     def __str__(self) -> str:
         names = list(self.errors)
@@ -83,13 +87,20 @@ class Check:
             lines.append(f"growth G = |dq_N/dq_0| = {self.growth:.3g}")
         verdict = "passed" if self.passed else "FAILED"
         lines.append(f"{verdict}: Exact, Adjoint and Holomorphic must be within {self.tolerance:.1e}")
-        return "\n".join([*lines, *self.notes])
+        words = self.study.lines() if self.study is not None else []
+        return "\n".join([*lines, *words, *self.notes])
+
+    def plot(self, file: Any = None) -> Any:
+        """The bias of finite nudges against beta; see :func:`lagrangian_eqprop.plotting.plot_check`."""
+        from ..plotting import plot_check
+
+        return plot_check(self, file)
 
 
 def check(
     system: Definition, boundary: Boundary, grid: Grid, cost: Any, *, targets: Any = None, inputs: Any = None,
     parameters: Any = None, method: str | None = None, compiled: bool = True, stability: str = "check",
-    estimators: Sequence[Estimator] = (), order: int | None = None,
+    estimators: Sequence[Estimator] = (), order: int | None = None, thorough: bool = False,
 ) -> Check:  # fmt: skip
     """Compare all estimators with derivatives that use no gradient code.
 
@@ -99,6 +110,9 @@ def check(
         As for ``gradient``.
     estimators : sequence of estimators
         More of them to be compared, such as ``lep.Echo(1e-3)``; what they give does not change the verdict.
+
+    thorough : bool
+        Measure also what theory says more of: see :class:`lagrangian_eqprop.analysis.study.Study`.
 
     Returns
     -------
@@ -160,7 +174,17 @@ def check(
     errors = {name: max(row.values()) for name, row in by_column.items()}
     tolerance = max(1e-11, 2e-12*g) if g is not None else 1e-9
     passed = all(errors[name] <= tolerance for name in ("Exact", "Adjoint", "Holomorphic") if name in errors)
-    return Check(system.name, results["Exact"].loss, errors, table, reference, g, tolerance, passed, tuple(notes))
+    more = None
+    if thorough:
+
+        def again(other: Definition, on: Grid, estimator: Estimator | None) -> Gradient:
+            return gradient(other, boundary, on, cost, estimator=estimator, stability=stability, **options)
+
+        def worst(result: Gradient) -> float:
+            return max(errors_of(partial(read, problem, result), entries, reference).values())
+
+        more = study(system, grid, forward, options, again, worst)
+    return Check(system.name, results["Exact"].loss, errors, table, reference, g, tolerance, passed, tuple(notes), more)
 
 
 def forward_of(problem: Problem, boundary: Boundary) -> AnyForward:
