@@ -17,6 +17,7 @@ NAMES = lep.systems.names()
 # The others run the same text in plain Python; `lagrangian-eqprop check all --ends` does the rest, in minutes.
 COMPILED = {"duffing", "double_pendulum_chaotic", "oscillators_dense"}
 BETWEEN = {"duffing", "double_pendulum_chaotic"}
+SHORT = {"rope", "nls_lattice", "point_vortices"}  # these take minutes in plain Python: twenty steps are enough
 
 
 @pytest.mark.slow
@@ -25,13 +26,15 @@ def test_zoo(name):
     case = lep.systems.get(name)
     options = {"targets": case.targets, "inputs": case.inputs, "compiled": name in COMPILED}
     assert case.grid.steps >= 500
+    grid = lep.Grid(20, step=case.grid.step, start=case.grid.start) if name in SHORT else case.grid
+    wanted = {"Exact", "Adjoint"} | (set() if case.system.forced else {"Holomorphic"})
     for boundary in (case.start, case.ends) if name in BETWEEN else (case.start,):
-        report = case.system.check(boundary, case.grid, case.cost, **options)
+        report = case.system.check(boundary, grid, case.cost, **options)
         tolerance = 1e-9 if boundary is case.ends else max(1e-11, 2e-12*report.growth)
         assert report.passed, str(report)
         assert report.tolerance == tolerance
-        assert {"Exact", "Adjoint", "Holomorphic"} <= set(report.errors)
-        assert max(report.errors[name] for name in ("Exact", "Adjoint", "Holomorphic")) <= tolerance
+        assert wanted <= set(report.errors)
+        assert max(report.errors[name] for name in wanted) <= tolerance
         assert np.abs(np.concatenate([values.ravel() for values in report.reference.values()])).max() > 1e-6
 
 
