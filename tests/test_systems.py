@@ -55,7 +55,7 @@ def test_labels_can_be_drawn():
     parser = MathTextParser("path")
     for name in NAMES:
         for label in (*lep.systems.get(name).labels, lep.systems.get(name).time_label):
-            parser.parse(label)
+            assert parser.parse(label) is not None, label
 
 
 def test_names_and_unknown_name():
