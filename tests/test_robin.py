@@ -129,7 +129,7 @@ def test_slopes_in_the_nudge(method):
         (lambda r: lep.Holomorphic(r, points=4), (0.003, 0.01), 4),
     ):  # fmt: skip
         errors = [np.abs(numbers(make(beta)) - exact).max() for beta in betas]
-        assert abs(np.log(errors[1]/errors[0])/np.log(betas[1]/betas[0]) - slope) < 0.1, (slope, errors)
+        assert abs(np.log(errors[1]/errors[0])/np.log(betas[1]/betas[0]) - slope) < 0.05, (slope, errors)
 
 
 @pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=pytest.mark.slow)])
