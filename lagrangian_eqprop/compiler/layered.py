@@ -4,9 +4,9 @@ The slope of a coordinate in a group is
 
     K + s(q) + sum over couplings of number * f'(q) * (field from the other group)
 
-with K everything that does not move (biases, products with clamped coordinates, targets). A small group, such as the
-output of a network, fits the registers; one pass over a wide group then reads each weight once, for the field on the
-wide side and for that on the small one. :mod:`.layered_text` writes that pass.
+with K everything that does not move (biases, products with clamped coordinates, targets). The fields on a small group,
+such as the output of a network, fit the registers; one pass over a wide group then reads each weight once, for the
+field on the wide side and for that on the small one. :mod:`.layered_text` writes that pass.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy import ndarray
 
-from ..symbols.graph import NONANALYTIC, Graph, Node
+from ..symbols.graph import NONANALYTIC, Graph, Node, Number
 from .statics import Plan, Product, Table, coordinates_of
 
 SMALL = 16  # coordinates of all small groups together
-_ACCUMULATED = 24  # values that a pass keeps in registers
+_ACCUMULATED = 24  # fields that a pass sums at once
 
 
 class Leaf(NamedTuple):
@@ -49,7 +49,8 @@ class Group:
     """Coordinates of equal slopes."""
 
     members: ndarray  # positions in the state
-    slope: Node  # of the graph below; symbols ("q", 0), ("K", 0), ("field", bond), ("beta", 0), ("leaf", n)
+    still: Node  # K, of the graph below; symbols ("beta", 0), ("leaf", n)
+    slope: Node  # symbols ("q", 0), ("K", 0), ("field", bond), ("beta", 0), ("leaf", n)
     leaves: list[Leaf]
 
 
@@ -154,7 +155,7 @@ def _refused(graph: Graph, roots: Sequence[Node]) -> bool:
 def _group(graph: Graph, members: ndarray, acting: Sequence[object], bonds: Sequence[Bond]) -> Group:
     leaves: list[Leaf] = []
     x = graph.symbol("q", 0)
-    total = [(graph.symbol("K", 0), 1)]
+    still, total = list[tuple[Node, Number]](), list[tuple[Node, Number]]([(graph.symbol("K", 0), 1)])
 
     def leaf(found: Leaf) -> Node:
         if found not in leaves:
@@ -165,23 +166,19 @@ def _group(graph: Graph, members: ndarray, acting: Sequence[object], bonds: Sequ
         assert isinstance(piece, tuple)
         if isinstance(piece[2], Table):
             nudge, number, table = piece
-            _, moving = table.still
-            symbols = {("q", 0): x}
-            for kind, index in table.graph.symbols([moving]):
-                if kind != "q":
-                    symbols[kind, index] = leaf(Leaf(nudge, number, kind, index))
-            node = copied(table.graph, moving, graph, symbols)
-            total.append((graph.times(graph.symbol("beta", 0), node) if nudge else node, 1))
+            for part, root in zip((still, total), table.still, strict=True):
+                symbols = {("q", 0): x}
+                for kind, index in table.graph.symbols([root]):
+                    if kind != "q":
+                        symbols[kind, index] = leaf(Leaf(nudge, number, kind, index))
+                node = copied(table.graph, root, graph, symbols)
+                part.append((graph.times(graph.symbol("beta", 0), node) if nudge else node, 1))
             continue
         number, product, side = piece
         factor = product.f if side == "rows" else product.g
         slope = copied(product.graph, factor.slope, graph, {("q", 0): x})
         bond = next((n for n, bond in enumerate(bonds) if bond.product == number), None)
-        if bond is not None:
-            field = graph.symbol("field", bond)
-        elif product.graph.value(factor.slope) is not None:
-            continue  # it stands in K
-        else:
-            field = leaf(Leaf(False, number, "field", 0, side))
-        total.append((graph.times(slope, field), product.number))
-    return Group(members, graph.sum(total), leaves)
+        field = leaf(Leaf(False, number, "field", 0, side)) if bond is None else graph.symbol("field", bond)
+        part = still if bond is None and product.graph.value(factor.slope) is not None else total
+        part.append((graph.times(slope, field), product.number))
+    return Group(members, graph.sum(still), graph.sum(total), leaves)

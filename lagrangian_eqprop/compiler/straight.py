@@ -402,10 +402,11 @@ class _Run:
         common = self.common(*given)
         common = types.float64 if isinstance(common, types.Integer) else common
         values = [Value(common, self.builder and self.cast(value, common)) for value in given]
-        if name in ("larger", "maximum"):
-            return self.select(self.compare(">=", *values), *values)
-        if name == "minimum":
-            return self.select(self.compare("<=", *values), *values)
+        if name in ("larger", "maximum", "minimum"):
+            # one instruction where ties do not matter; of complex numbers the first counts, with its own derivative
+            relation = "<" if name == "minimum" else ">"
+            relation += "=" if isinstance(common, types.Complex) else ""
+            return self.select(self.compare(relation, *values), *values)
         if name == "magnitude":
             return self.select(self.compare(">=", values[0], _ZERO), values[0], self.negative(values[0]))
         if name in ("sign", "heaviside"):

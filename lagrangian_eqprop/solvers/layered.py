@@ -12,12 +12,11 @@ from typing import Any
 import numpy as np
 from numpy import ndarray
 
-from ..compiler.lanes import empty_rows
+from ..compiler.lanes import empty_rows, machine
 from ..compiler.layered import Layered, Leaf, layered
 from ..compiler.layered_text import Wording
 from .couplings import Dense
 from .energies import Energies
-from .energy_terms import numbers
 
 _WORK = 2**17  # values of a state times steps, below which numpy is done before a module is found
 
@@ -47,33 +46,18 @@ class Lanes:
         found = structure_of(energies)
         assert found is not None
         self.layered, self.dtype = found, energies.dtype
-        full = 64//self.dtype.itemsize
+        full = machine().bytes//self.dtype.itemsize
         self.width = full if energies.samples > full//2 else max(1, 1 << (energies.samples - 1).bit_length())
-        blocks = -(-energies.samples//self.width)
-        self.blocks = blocks | 1 if self.width == full else blocks  # an odd number keeps rows apart in the cache
-        self.used = blocks
-        self.K = self.state()
+        self.blocks = -(-energies.samples//self.width)
+        fields = sum(len(found.groups[bond.small].members) for bond in found.bonds)
+        self.scratch = [empty_rows(count, self.width, self.dtype) for count in (energies.width, energies.width, fields, fields)]
         self.columns: list[Any] = []  # of each leaf, which of its values belong to the members of its group in turn
         self.read()
-
-    def read(self) -> None:
-        """Take the values that the energy has now."""
-        self._read()
-        energies, view = self.energies, self.view(self.K)
-        self.K.fill(0)
-        for product in energies.products:
-            for gather, slope in product.constant():
-                gather.add(view, slope)
-        for table, term in zip(energies.plan.tables, energies.tables, strict=True):
-            still, _ = table.still
-            if still != table.graph.zero:
-                (value,) = numbers(table.graph, [still], term.fixed)
-                term.gathers[0].add(view, value)
 
     def state(self) -> ndarray:
         """Rows of lanes of all free coordinates; what no sample fills is zero."""
         rows = empty_rows(self.energies.width*self.blocks, self.width, self.dtype)
-        if self.energies.samples < self.used*self.width:
+        if self.energies.samples < self.blocks*self.width:
             rows.reshape(self.energies.width, -1)[:, self.energies.samples :] = 0
         return rows
 
@@ -93,7 +77,8 @@ class Lanes:
         gather = term.gathers[0]
         return gather.only_free(np.broadcast_to(value, (len(value), gather.count))), gather.free
 
-    def _read(self) -> None:
+    def read(self) -> None:
+        """Take the values that the energy has now."""
         energies, groups = self.energies, self.layered.groups
         flat: list[ndarray] = []
         rows: list[ndarray] = []
@@ -138,8 +123,9 @@ class Lanes:
     def _layout(self, lanes: list[tuple[bool, ...]], starts: list[int]) -> tuple[Any, ndarray]:
         """The compiled pass, and where everything stands."""
         energies, groups = self.energies, self.layered.groups
-        bounded = np.isfinite(energies.lower) | np.isfinite(energies.upper)
-        wording = Wording(self.layered, lanes, [bool(bounded[group.members].any()) for group in groups], self.width)
+        walls = np.isfinite(energies.lower), np.isfinite(energies.upper)
+        bounds = [tuple(bool(wall[group.members].any()) for wall in walls) for group in groups]
+        wording = Wording(self.layered, lanes, bounds, self.width, machine().registers)
         where = np.zeros(wording.length, np.int64)
         offset, leaf = 0, 0
         for begin, group in zip(wording.starts, groups, strict=True):
@@ -153,20 +139,12 @@ class Lanes:
 
     def relax(self, q: ndarray, beta: float, steps: int, step: float) -> ndarray:
         """``steps`` plain steps from q (B, free)."""
-        energies = self.energies
-        state, K = self.state(), self.K
+        energies, kind = self.energies, self.dtype.type
+        state = self.state()
         self.view(state)[:] = q
-        if beta != 0:
-            for table, term in zip(energies.cost_plan.tables, energies.costs, strict=True):
-                still, _ = table.still
-                if still != table.graph.zero:
-                    (value,) = numbers(table.graph, [still], term.fixed)
-                    K = K.copy() if K is self.K else K
-                    term.gathers[0].add(self.view(K), beta*value)
-        kind = self.dtype.type
         self.module.relax(
-            state, K, self.flat, self.rows, self.M, energies.lower, energies.upper, self.zero, self.where, self.blocks,
-            self.used, steps, kind(step), kind(beta),
+            state, self.flat, self.rows, self.M, energies.lower, energies.upper, self.zero, *self.scratch, self.where,
+            self.blocks, steps, kind(step), kind(beta),
         )  # fmt: skip
         return self.view(state)
 
