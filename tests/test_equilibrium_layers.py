@@ -187,9 +187,9 @@ def test_compiled_passes_equal_numpy(name, samples, monkeypatch):
     cost = lep.Cost((x - y)**2/2 + x**4/20, on=[x], at=FEW[::-1], targets=[y])
     aim = rng.normal(size=(samples, 4))
     passes = []
-    original = layered.Lanes.relax
+    original = layered.State.relax
     monkeypatch.setattr(layered, "_WORK", 0)
-    monkeypatch.setattr(layered.Lanes, "relax", lambda *a: passes.append(1) or original(*a))
+    monkeypatch.setattr(layered.State, "relax", lambda *a: passes.append(1) or original(*a))
     for dtype, tight in (("float64", 1e-12), ("float32", 2e-4)):
         boundary = lep.Equilibrium(0.3, step=0.1, iterations=(40, 7), tolerance=None)
         options = {"cost": cost, "inputs": given, "targets": {y: aim}, "dtype": dtype, "estimator": lep.Centered(0.5)}

@@ -1,9 +1,10 @@
-"""The text of compiled relaxation (see :mod:`.layered`): a block of samples in lanes, a pass over each wide group.
+"""The text of compiled relaxation (see :mod:`.layered`): a block of samples in lanes, passes over each wide group.
 
-Rows of ``q`` are (coordinate, block of lanes). A block is copied to ``X``, one row a coordinate, where it stays in the
-first level of the cache; ``K`` holds what does not move, ``G`` the functions g of small groups that wide ones are
-coupled to, ``C`` the fields on small groups. A pass over a wide group takes some of its rows at once: they share the
-loads of ``G``, and their contributions to C are summed in registers.
+Rows of a state are (coordinate, block of lanes). A block is copied to ``X``, one row a coordinate, where it stays in
+the first level of the cache; ``K`` holds what does not move, ``G`` the functions g of small groups that wide ones are
+coupled to, ``C`` the fields on small groups. A pass over a wide group takes some of its rows at once, and as many
+units of small groups as the registers hold: the rows share the loads of ``G``, and what they add to ``C`` is summed in
+registers. Where one pass is not enough, ``S`` keeps the rows' fields between passes, and ``F`` their functions f.
 
 ``where`` holds, group by group, where its members begin and how many they are, where its leaves begin in ``flat`` (one
 number a coordinate) or ``rows`` (lanes), and for each bond where its matrix (wide, small) begins in ``M``.
@@ -18,7 +19,7 @@ from typing import NamedTuple
 from ..symbols.graph import Node
 from . import cache
 from .layered import Layered
-from .writer import Writer
+from .writer import Writer, literal
 
 _HEADER = '''"""Relaxation of layers. Generated; do not edit."""
 
@@ -34,23 +35,57 @@ WIDTH = {width}  # samples in the lanes of one value
 
 def entry_jit(function):
     return njit(cache=True, **OPTIONS)(function)
-'''
-_SHARED = """
+
+
 @straight
 def moved(to, row, source, other):
     to[row] = source[other]
     return ()
-"""
-_MOST = 4  # rows of a wide group at once
 
 
-class _Step(NamedTuple):
-    """The new value of a member: lines for its features, these, lines that read fields, and what to call it."""
+@straight
+def added(to, row, source, other):
+    to[row] += source[other]
+    return ()
 
-    before: list[str]
-    features: list[str]
-    after: list[str]
-    value: str
+
+@straight
+def nothing(to, row):
+    to[row] = 0.0
+    return ()
+
+
+@entry_jit
+def difference(rows, stride, one, other, to, sums, count, blocks):
+    """to = one - other of all coordinates, and its sums over blocks of samples."""
+    for i in range(count):
+        nothing(sums, i)
+        for k in range(i*stride, i*stride + blocks):
+            apart(rows, to + k, one + k, other + k, sums, i)
+
+
+@straight
+def apart(rows, to, one, other, sums, i):
+    d = rows[one] - rows[other]
+    rows[to] = d
+    sums[i] += d
+    return ()
+'''
+_ROWS = 4  # of a wide group at once: sums that do not wait for each other
+_SPARE = 2  # registers for a weight and a value of G
+Bound = float | bool  # of a group: one number, whether its members have any
+
+
+class _Part(NamedTuple):
+    """What one pass over a wide group adds up: units (bond, number) of small groups."""
+
+    units: list[tuple[int, int]]
+    first: bool
+    last: bool
+
+    @property
+    def bonds(self) -> list[int]:
+        return list(dict.fromkeys(n for n, _ in self.units))
 
 
 class Wording:
@@ -61,8 +96,8 @@ class Wording:
     layered : Layered
     lanes : sequence of sequence of bool
         Of each group's leaves, whether every sample has its own.
-    bounds : sequence of (bool, bool)
-        Whether any member of a group has a lower bound, and an upper one.
+    bounds : sequence of (float or bool, float or bool)
+        Of each group, the lower and the upper bound: the number that is that of all members, or whether any has one.
     width : int
         Samples in the lanes of one value.
     registers : int
@@ -70,12 +105,14 @@ class Wording:
     """
 
     def __init__(
-        self, layered: Layered, lanes: Sequence[Sequence[bool]], bounds: Sequence[tuple[bool, bool]], width: int,
+        self, layered: Layered, lanes: Sequence[Sequence[bool]], bounds: Sequence[tuple[Bound, Bound]], width: int,
         registers: int,
     ) -> None:  # fmt: skip
-        self.layered, self.lanes, self.bounds, self.width, self.registers = layered, lanes, bounds, width, registers
+        self.layered, self.lanes, self.bounds, self.width = layered, lanes, bounds, width
+        self.most = max(1, registers - 2*_ROWS - _SPARE)  # units in a pass
         self.counts = [len(layered.groups[bond.small].members) for bond in layered.bonds]
         self.fields = [sum(self.counts[:n]) for n in range(len(self.counts) + 1)]  # where each bond's rows of C begin
+        self.small = {bond.small for bond in layered.bonds}
         at = 0
         self.starts: list[int] = []  # of each group's stretch of ``where``
         for group in layered.groups:
@@ -90,24 +127,30 @@ class Wording:
         return cache.fetch(cache.name_of("layered", key), lambda: key)[0]
 
     def text(self) -> str:
-        parts = [_HEADER.format(width=self.width), _SHARED.strip()]
+        parts = [_HEADER.format(width=self.width)]
         for k in range(len(self.layered.groups)):
             parts.append(self._still(k))
-            parts += [self._pass(k, count) for count in sorted({1, self._rows(k)})]
+            mine = self._parts(k)
+            for number, part in enumerate(mine):
+                parts += [self._pass(k, number, part, count) for count in (_ROWS, 1)]
+                parts += self._sums(k, number, part)
+            if not mine:
+                parts.append(self._alone(k))
         for n, (_, feature) in enumerate(self.layered.features):
             lines, (value,) = Writer(self.layered.graph, [feature], {("q", 0): "x"}).write()
             parts.append(_straight(f"feature_{n}", "G, g, X, i", ["x = X[i]", *lines, f"G[g] = {value}"], []))
-            parts += self._sums(n)
-        return "\n\n\n".join([*parts, self._loop()])
+        return "\n\n".join([*parts, self._loop()])
 
     def _mine(self, k: int) -> list[int]:
         """The bonds to small groups of a wide one."""
         return [n for n, bond in enumerate(self.layered.bonds) if bond.wide == k]
 
-    def _rows(self, k: int) -> int:
-        """How many rows of a group make a pass: each needs its value and its field beside the sums and a weight."""
-        summed = sum(self.counts[n] for n in self._mine(k))
-        return max(1, min(_MOST, (self.registers - summed - 2)//2)) if summed else 1
+    def _parts(self, k: int) -> list[_Part]:
+        """The passes over a wide group, of about as many units each."""
+        units = [(n, j) for n in self._mine(k) for j in range(self.counts[n])]
+        many = -(-len(units)//self.most)
+        cuts = [len(units)*p//max(many, 1) for p in range(many + 1)]
+        return [_Part(units[cuts[p] : cuts[p + 1]], p == 0, p == many - 1) for p in range(many)]
 
     # ------------------------------------------------------------------ straight-line functions
     def _leaves(self, k: int, row: int) -> dict[tuple[str, int], str]:
@@ -118,103 +161,135 @@ class Wording:
         }  # fmt: skip
 
     def _arguments(self, k: int) -> str:
-        return "".join(f", l{n}" for n in range(len(self.lanes[k])))
+        leaves = "".join(f", l{n}" for n in range(len(self.lanes[k])))
+        return f"X, K, G, C, S, F, M, flat, rows, blocks, lower, upper, step, beta, count, i{leaves}"
 
     def _still(self, k: int) -> str:
         """K of a member."""
         names = {("beta", 0): "beta", **self._leaves(k, 0)}
         lines, (value,) = Writer(self.layered.graph, [self.layered.groups[k].still], names).write()
-        return _straight(f"still_{k}", f"K, flat, rows, blocks, beta, i{self._arguments(k)}",
-                         [*lines, f"K[i] = {value}"], [])  # fmt: skip
+        return _straight(f"still_{k}", self._arguments(k), [*lines, f"K[i] = {value}"], [])
 
-    def _sums(self, n: int) -> list[str]:
-        """The fields of a bond before a pass, and what keeps them."""
-        names = [f"c{j}" for j in range(self.counts[n])]
-        kept = [f"C[{self.fields[n] + j}] = {name}" for j, name in enumerate(names)]
+    def _sums(self, k: int, number: int, part: _Part) -> list[str]:
+        """The sums of a pass before it, and what keeps them."""
+        names = [f"c{n}_{j}" for n, j in part.units]
+        kept = [f"C[{self.fields[n] + j}] = c{n}_{j}" for n, j in part.units]
         return [
-            _straight(f"nothing_{n}", "zero", [], ["zero[0]"]*self.counts[n]),
-            _straight(f"keep_{n}", "c, C", [_unpacked(names, "c"), *kept], []),
+            _straight(f"nothing_{k}_{number}", "zero", [], ["zero[0]"]*len(names)),
+            _straight(f"keep_{k}_{number}", "c, C", [_unpacked(names, "c"), *kept], []),
         ]
 
-    def _pass(self, k: int, count: int) -> str:
-        """A step of ``count`` members of a group, one after another; of a wide group what they add to other fields."""
-        mine, returned = self._mine(k), list[str]()
-        lines = [f"x{a} = X[i + {a}]" for a in range(count)]
-        steps = [self._step(k, a) for a in range(count)]
+    def _pass(self, k: int, number: int, part: _Part, count: int) -> str:
+        """A part of a step of ``count`` members of a wide group; what they add to the fields of its units."""
+        sums = [f"c{n}_{j}" for n, j in part.units]
+        lines = [_unpacked(sums, "c"), *(f"x{a} = X[i + {a}]" for a in range(count))]
+        mine, begun = self._mine(k), set[tuple[int, int]]()
+        steps = [self._step(k, a, part) for a in range(count)]
         for step in steps:
             lines += step.before
-        for position, n in enumerate(mine):
-            sums = [f"c{n}_{j}" for j in range(self.counts[n])]
-            lines.append(_unpacked(sums, f"c{n}"))
-            returned += sums
-            for j, name in enumerate(sums):
-                lines.append(f"g = G[{self.fields[n] + j}]")
-                for a, step in enumerate(steps):
-                    lines.append(f"w = M[m{n} + {a*len(sums) + j}]")
-                    lines.append(f"s{n}_{a} = w*g" if j == 0 else f"s{n}_{a} = s{n}_{a} + w*g")
-                    lines.append(f"{name} = {name} + w*{step.features[position]}")
-        for step in steps:
-            lines += step.after
-        lines += [f"X[i + {a}] = {step.value}" for a, step in enumerate(steps)]
-        head = "".join(f"c{n}, m{n}, " for n in mine)
-        small = "".join(f"h{n}, " for n, bond in enumerate(self.layered.bonds) if bond.small == k)
-        head += f"{small}X, K, G, C, M, flat, rows, blocks, lower, upper, step, beta, i{self._arguments(k)}"
-        return _straight(f"pass_{k}_{count}", head, lines, returned)
+        for n in part.bonds:
+            if (n, 0) not in part.units:
+                lines += [f"s{n}_{a} = S[{mine.index(n)}*count + i + {a}]" for a in range(count)]
+                begun |= {(n, a) for a in range(count)}
+        for n, j in part.units:
+            lines.append(f"g = G[{self.fields[n] + j}]")
+            for a, step in enumerate(steps):
+                lines += [
+                    f"w = M[m{n} + {a*self.counts[n] + j}]",
+                    f"s{n}_{a} = s{n}_{a} + w*g" if (n, a) in begun else f"s{n}_{a} = w*g",
+                    f"c{n}_{j} = c{n}_{j} + w*{step.features[n]}",
+                ]
+                begun.add((n, a))
+        if part.last:
+            for n in mine:
+                if n not in part.bonds:
+                    lines += [f"s{n}_{a} = S[{mine.index(n)}*count + i + {a}]" for a in range(count)]
+            for step in steps:
+                lines += step.after
+            lines += [f"X[i + {a}] = {step.value}" for a, step in enumerate(steps)]
+        else:
+            lines += [f"S[{mine.index(n)}*count + i + {a}] = s{n}_{a}" for n in part.bonds for a in range(count)]
+        head = "c, " + "".join(f"m{n}, " for n in mine)
+        return _straight(f"pass_{k}_{number}_{count}", head + self._arguments(k), lines, sums)
 
-    def _step(self, k: int, row: int) -> _Step:
-        """q - step*slope within its bounds; what is computed for the features of q serves it, too."""
-        graph = self.layered.graph
+    def _step(self, k: int, row: int, part: _Part) -> _Step:
+        """A new value, q - step*slope within its bounds; what is computed for the features of q serves it, too."""
+        mine, graph = self._mine(k), self.layered.graph
         names = {("q", 0): f"x{row}", ("K", 0): f"K[i + {row}]", ("step", 0): "step", ("beta", 0): "beta"}
         names |= self._leaves(k, row)
         for n, bond in enumerate(self.layered.bonds):
-            names["field", n] = f"s{n}_{row}" if bond.wide == k else f"C[h{n} + {row}]"
-        new = graph.sum([
-            (graph.symbol("q", 0), 1), (graph.times(graph.symbol("step", 0), self.layered.groups[k].slope), -1),
-        ])  # fmt: skip
-        features = [self.layered.features[n][0] for n in self._mine(k)]
-        writer = Writer(graph, [*features, new], names)
+            names["field", n] = f"s{n}_{row}" if bond.wide == k else f"C[h{n}]"
+        slope = self.layered.groups[k].slope
+        new = graph.sum([(graph.symbol("q", 0), 1), (graph.times(graph.symbol("step", 0), slope), -1)])
+        features = {n: self.layered.features[n][0] for n in mine}
+        writer = Writer(graph, [*features.values(), new], names)
         writer.prepare()
-        found = [_marked(writer.rendered(node), row) for node in features]
-        before = len(writer.lines)
+        before, kept = list[str](), {n: f"F[{mine.index(n)}*count + i + {row}]" for n in mine}
+        if not part.first:  # an earlier pass has computed them
+            for n, node in features.items():
+                if node != graph.symbol("q", 0):
+                    before.append(f"f{n}_{row} = {kept[n]}")
+                    writer.text[node] = f"f{n}_{row}"
+        found = {n: _marked(writer.rendered(node), row) for n, node in features.items()}
+        lines = len(writer.lines)
         value = _marked(writer.rendered(new), row)
         low, high = self.bounds[k]  # written so that what is no number stays none
-        value = f"maximum(lower[i + {row}], {value})" if low else value
-        value = f"minimum(upper[i + {row}], {value})" if high else value
-        lines = [_marked(line, row) for line in writer.lines]
-        return _Step(lines[:before], found, lines[before:], value)
+        if low is not False:
+            value = f"maximum({f'lower[i + {row}]' if low is True else literal(low)}, {value})"
+        if high is not False:
+            value = f"minimum({f'upper[i + {row}]' if high is True else literal(high)}, {value})"
+        text = [_marked(line, row) for line in writer.lines]
+        before += text[:lines]
+        if part.first and not part.last:
+            before += [f"{kept[n]} = {found[n]}" for n in mine if features[n] != graph.symbol("q", 0)]
+        return _Step(before, found, text[lines:], value)
+
+    def _alone(self, k: int) -> str:
+        """A step of a member of a small group, or of one without bonds."""
+        step = self._step(k, 0, _Part([], True, True))
+        fields = "".join(f"h{n}, " for n, bond in enumerate(self.layered.bonds) if bond.small == k)
+        lines = ["x0 = X[i]", *step.before, *step.after, f"X[i] = {step.value}"]
+        return _straight(f"alone_{k}", fields + self._arguments(k), lines, [])
 
     # ------------------------------------------------------------------ the loop
     def _loop(self) -> str:
         groups, bonds = self.layered.groups, self.layered.bonds
-        arguments = "q, flat, rows, M, lower, upper, zero, X, K, G, C, where, blocks, steps, step, beta"
+        arguments = (
+            "source, source_stride, begin, target, target_stride, to, total, flat, rows, M, lower, upper, zero, "
+            "X, K, G, C, S, F, where, count, blocks, steps, step, beta"
+        )  # fmt: skip
         lines = ["@entry_jit", f"def relax({arguments}):"]
         for k, group in enumerate(groups):
             at = self.starts[k]
             lines.append(f"    i{k}, n{k} = where[{at}], where[{at + 1}]")
             lines += [f"    l{k}_{n} = where[{at + 2 + n}]" for n in range(len(group.leaves))]
         lines += [f"    m{n} = where[{self.bonds + n}]" for n in range(len(bonds))]
-        lines.append("    for k in range(blocks):")
+        lines += [
+            "    for k in range(blocks):",
+            "        for i in range(count):",
+            "            moved(X, i, source, begin + i*source_stride + k)",
+        ]
         for k in range(len(groups)):
-            lines += [
-                f"        for j in range(n{k}):",
-                f"            moved(X, i{k} + j, q, (i{k} + j)*blocks + k)",
-                f"            still_{k}(K, flat, rows, blocks, beta, i{k} + j{self._places(k)})",
-            ]
+            lines += [f"        for j in range(n{k}):", f"            still_{k}({self._given(k)})"]
         lines += [f"        {line}" for line in self._features()]
         lines.append("        for n in range(steps):")
-        small = {bond.small for bond in bonds}
-        for k in sorted(range(len(groups)), key=lambda k: k in small):
+        for k in sorted(range(len(groups)), key=lambda k: k in self.small):
             lines += [f"            {line}" for line in self._group(k)]
         lines += [f"            {line}" for line in self._features()]
-        for k in range(len(groups)):
-            lines += [f"        for j in range(n{k}):", f"            moved(q, (i{k} + j)*blocks + k, X, i{k} + j)"]
+        lines += [
+            "        nothing(total, k)",
+            "        for i in range(count):",
+            "            moved(target, to + i*target_stride + k, X, i)",
+            "            added(total, k, X, i)",
+        ]
         return "\n".join(lines) + "\n"
 
-    def _places(self, k: int) -> str:
-        """Where the leaves of member j of a group stand."""
-        return "".join(
+    def _given(self, k: int) -> str:
+        """The arguments for member j of a group."""
+        leaves = "".join(
             f", (l{k}_{n} + j)*blocks + k" if own else f", l{k}_{n} + j" for n, own in enumerate(self.lanes[k])
         )  # fmt: skip
+        return f"X, K, G, C, S, F, M, flat, rows, blocks, lower, upper, step, beta, count, i{k} + j{leaves}"
 
     def _features(self) -> list[str]:
         lines = []
@@ -225,26 +300,30 @@ class Wording:
 
     def _group(self, k: int) -> list[str]:
         """A step of all members of a group."""
-        mine, count = self._mine(k), self._rows(k)
-        lines = [f"c{n} = nothing_{n}(zero)" for n in mine]
-        head = "".join(f"c{n}, m{n} + j*{self.counts[n]}, " for n in mine)
-        head += "".join(f"{self.fields[n]} + j, " for n, bond in enumerate(self.layered.bonds) if bond.small == k)
-        rest = f"X, K, G, C, M, flat, rows, blocks, lower, upper, step, beta, i{k} + j{self._places(k)}"
-        whole = f"n{k} - n{k} % {count}" if count > 1 else f"n{k}"
-        for size, span in ((count, f"{whole}"), (1, f"{whole}, n{k}"))[: 2 if count > 1 else 1]:
-            lines.append(f"for j in range(0, {span}, {size}):" if size > 1 else f"for j in range({span}):")
-            call = f"pass_{k}_{size}({head}{rest})"
-            if len(mine) == 1:
-                lines.append(f"    c{mine[0]} = {call}")
-            elif mine:
-                lines.append(f"    c = {call}")
-                begin = 0
-                for n in mine:
-                    lines.append(f"    c{n} = c[{begin}:{begin + self.counts[n]}]")
-                    begin += self.counts[n]
-            else:
-                lines.append(f"    {call}")
-        return lines + [f"keep_{n}(c{n}, C)" for n in mine]
+        parts = self._parts(k)
+        if not parts:
+            fields = "".join(f"{self.fields[n]} + j, " for n, bond in enumerate(self.layered.bonds) if bond.small == k)
+            return [f"for j in range(n{k}):", f"    alone_{k}({fields}{self._given(k)})"]
+        lines = []
+        head = "c, " + "".join(f"m{n} + j*{self.counts[n]}, " for n in self._mine(k))
+        for number in range(len(parts)):
+            call = f"c = pass_{k}_{number}_%d({head}{self._given(k)})"
+            lines += [
+                f"c = nothing_{k}_{number}(zero)",
+                f"for j in range(0, n{k} - n{k} % {_ROWS}, {_ROWS}):", f"    {call % _ROWS}",
+                f"for j in range(n{k} - n{k} % {_ROWS}, n{k}):", f"    {call % 1}",
+                f"keep_{k}_{number}(c, C)",
+            ]  # fmt: skip
+        return lines
+
+
+class _Step(NamedTuple):
+    """The new value of a member: lines for its features, these, lines that read fields, and what to call it."""
+
+    before: list[str]
+    features: dict[int, str]
+    after: list[str]
+    value: str
 
 
 def _unpacked(names: Sequence[str], source: str) -> str:
@@ -259,4 +338,4 @@ def _marked(text: str, row: int) -> str:
 def _straight(name: str, arguments: str, lines: Sequence[str], returned: Sequence[str]) -> str:
     body = "".join(f"    {line}\n" for line in lines)
     values = f"({', '.join(returned)}{',' if len(returned) == 1 else ''})" if returned else "()"
-    return f"@straight\ndef {name}({arguments}):\n{body}    return {values}"
+    return f"@straight\ndef {name}({arguments}):\n{body}    return {values}\n"

@@ -71,14 +71,16 @@ def _compiled(
     """The same steps by a compiled pass over the layers."""
     if energies.lanes is None:
         energies.lanes = Lanes(energies)
-    number = 0
+    state, number = energies.lanes.state(q), 0
     while number < iterations:
         burst = iterations if tolerance is None else min(_BURST, iterations - number)
-        q, number = energies.lanes.relax(q, beta, burst, step), number + burst
+        state.relax(beta, burst, step)
+        number += burst
         if tolerance is not None:
-            left = left_over(energies, q, energies.slope(q, beta), None)
+            left = left_over(energies, state.q, energies.slope(state.q, beta), None)
             if ((left <= tolerance) | np.isinf(left)).all():
                 break
+    q = state.q
     return Phase(q, measured(energies, q, beta, None), number)
 
 

@@ -56,8 +56,8 @@ class Gather:
         self.free = split.where[coordinates[is_free]]  # positions in the state
         self.held = split.where[coordinates[~is_free]]
         self.width = len(split.free)
-        self.index = _as_slice(self.free)
-        self.held_index = _as_slice(self.held)
+        self.index = as_slice(self.free)
+        self.held_index = as_slice(self.held)
         self.distinct = len(np.unique(self.free)) == len(self.free)
 
     def take(self, q: ndarray, held: ndarray) -> ndarray:
@@ -101,7 +101,7 @@ class Gather:
             out += (self._incidence @ values.T).T
 
 
-def _as_slice(indices: ndarray) -> Any:
+def as_slice(indices: ndarray) -> Any:
     """A slice where indices follow each other: it makes no copy."""
     if len(indices) and (np.diff(indices) == 1).all():
         return slice(int(indices[0]), int(indices[-1]) + 1)

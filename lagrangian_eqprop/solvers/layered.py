@@ -6,7 +6,7 @@ are what the rest of the library sees.
 
 from __future__ import annotations
 
-import functools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,9 @@ from ..compiler.layered import Layered, Leaf, layered
 from ..compiler.layered_text import Wording
 from .couplings import Dense
 from .energies import Energies
+from .gathering import as_slice
 
+_PLANES = 5
 _WORK = 2**17  # values of a state times steps, below which numpy is done before a module is found
 
 
@@ -39,7 +41,11 @@ def applies(energies: Energies, iterations: int) -> bool:
 
 
 class Lanes:
-    """An energy's values laid out for the compiled pass."""
+    """An energy's values laid out for the compiled pass.
+
+    States of one reading of values stand in one array (coordinate, plane, sample): those of a free and two nudged
+    phases in planes 0, 2 and 4, so that the difference of two has its place between them.
+    """
 
     def __init__(self, energies: Energies) -> None:
         self.energies = energies
@@ -49,82 +55,78 @@ class Lanes:
         full = machine().bytes//self.dtype.itemsize
         self.width = full if energies.samples > full//2 else max(1, 1 << (energies.samples - 1).bit_length())
         self.blocks = -(-energies.samples//self.width)
-        fields = sum(len(found.groups[bond.small].members) for bond in found.bonds)
-        self.scratch = [empty_rows(count, self.width, self.dtype) for count in (energies.width, energies.width, fields, fields)]
-        self.columns: list[Any] = []  # of each leaf, which of its values belong to the members of its group in turn
+        count, fields = energies.width, sum(len(found.groups[bond.small].members) for bond in found.bonds)
+        spare = len(found.bonds)*count
+        self.scratch = [self._rows(rows) for rows in (count, count, fields, fields, spare, spare)]  # X, K, G, C, S, F
+        self.zero = self._rows(1)
+        self.planes = self._rows(count*_PLANES*self.blocks)
+        self.total = self._rows(self.blocks)
+        self._lay()
         self.read()
 
-    def state(self) -> ndarray:
-        """Rows of lanes of all free coordinates; what no sample fills is zero."""
-        rows = empty_rows(self.energies.width*self.blocks, self.width, self.dtype)
-        if self.energies.samples < self.blocks*self.width:
-            rows.reshape(self.energies.width, -1)[:, self.energies.samples :] = 0
+    def _rows(self, count: int) -> ndarray:
+        rows = empty_rows(count, self.width, self.dtype)
+        rows[:] = 0
         return rows
 
-    def view(self, rows: ndarray) -> ndarray:
-        """(B, free)."""
-        return rows.reshape(len(rows)//self.blocks, -1)[:, : self.energies.samples].T
+    def _view(self, rows: ndarray) -> ndarray:
+        """(count, samples)."""
+        return rows.reshape(-1, self.blocks*self.width)[:, : self.energies.samples]
 
-    def _leaf(self, leaf: Leaf) -> tuple[ndarray, Any]:
-        """Values (1 or B, places), and the positions in the state that they belong to."""
+    # ------------------------------------------------------------------ values
+    def _source(self, leaf: Leaf) -> tuple[Callable[[], ndarray], Any]:
+        """What gives values (1 or B, places), and the positions in the state that they belong to."""
         energies = self.energies
         if leaf.kind == "field":
             product = energies.products[leaf.number]
             own = product.f if leaf.side == "rows" else product.g
-            return product.fields[leaf.side], own.gather.free
+            return lambda: product.fields[leaf.side], own.gather.free
         term = (energies.costs if leaf.nudge else energies.tables)[leaf.number]
-        value = np.atleast_2d(term.fixed[leaf.kind, leaf.symbol])
         gather = term.gathers[0]
-        return gather.only_free(np.broadcast_to(value, (len(value), gather.count))), gather.free
 
-    def read(self) -> None:
-        """Take the values that the energy has now."""
+        def values() -> ndarray:
+            value = np.atleast_2d(term.fixed[leaf.kind, leaf.symbol])
+            if value.shape[1] != gather.count:
+                value = np.broadcast_to(value, (len(value), gather.count))
+            return gather.only_free(value)
+
+        return values, gather.free
+
+    def _lay(self) -> None:
+        """Where everything stands, and the module for it."""
         energies, groups = self.energies, self.layered.groups
-        flat: list[ndarray] = []
-        rows: list[ndarray] = []
-        lanes: list[tuple[bool, ...]] = []
-        starts: list[int] = []
-        at = [0, 0]
+        sources, lanes, starts, at = [], [], [], [0, 0]
         for group in groups:
             own: list[bool] = []
             for leaf in group.leaves:
-                value, positions = self._leaf(leaf)
-                number = sum(map(len, lanes)) + len(own)
-                if number == len(self.columns):
-                    order = np.argsort(positions)
-                    order = order[np.searchsorted(positions, group.members, sorter=order)]
-                    same = len(order) == len(positions) and (np.diff(order) == 1).all()
-                    self.columns.append(slice(None) if same else order)
-                value = value[:, self.columns[number]]
-                own.append(len(value) > 1)
-                (rows if own[-1] else flat).append(value)
+                values, positions = self._source(leaf)
+                order = np.argsort(positions)
+                order = order[np.searchsorted(positions, group.members, sorter=order)]
+                columns: Any = as_slice(order)
+                own.append(len(values()) > 1)
                 starts.append(at[own[-1]])
-                at[own[-1]] += value.shape[1]
+                sources.append((values, columns, own[-1], at[own[-1]], len(order)))
+                at[own[-1]] += len(order)
             lanes.append(tuple(own))
+        self.flat = np.zeros(max(at[0], 1), self.dtype)
+        self.rows = self._rows(max(at[1], 1)*self.blocks)
+        across = self._view(self.rows).T
+        self.sources = [
+            (values, columns, (across if own else self.flat[None])[:, start : start + count])
+            for values, columns, own, start, count in sources
+        ]  # fmt: skip
         kept: dict = energies.split.__dict__["layered"][id(energies.cost_plan)][2]
         key = self.width, tuple(lanes)
         if key not in kept:
             kept[key] = self._layout(lanes, starts)
         self.module, self.where = kept[key]
-        matrices = []
-        for bond in self.layered.bonds:
-            operator = energies.products[bond.product].operator
-            assert isinstance(operator, Dense)
-            matrices.append(np.ravel(operator.matrix if bond.wide_is_rows else operator.matrix.T))
-        self.M = matrices[0] if len(matrices) == 1 else np.concatenate(matrices)
-        self.flat = np.concatenate([np.ravel(value) for value in flat]).astype(self.dtype) if flat else self.M
-        self.rows = self.zero = _zeros(self.width, self.dtype)
-        if rows:
-            self.rows = empty_rows(at[1]*self.blocks, self.width, self.dtype)
-            whole = self.rows.reshape(at[1], -1)
-            whole[:, energies.samples :] = 0
-            whole[:, : energies.samples] = np.concatenate(rows, 1).T
 
     def _layout(self, lanes: list[tuple[bool, ...]], starts: list[int]) -> tuple[Any, ndarray]:
-        """The compiled pass, and where everything stands."""
+        """The compiled pass, and where everything begins."""
         energies, groups = self.energies, self.layered.groups
-        walls = np.isfinite(energies.lower), np.isfinite(energies.upper)
-        bounds = [tuple(bool(wall[group.members].any()) for wall in walls) for group in groups]
+        bounds = [
+            (_bound(energies.lower[group.members]), _bound(energies.upper[group.members])) for group in groups
+        ]  # fmt: skip
         wording = Wording(self.layered, lanes, bounds, self.width, machine().registers)
         where = np.zeros(wording.length, np.int64)
         offset, leaf = 0, 0
@@ -137,20 +139,57 @@ class Lanes:
             offset += len(groups[bond.wide].members)*len(groups[bond.small].members)
         return wording.module(), where
 
-    def relax(self, q: ndarray, beta: float, steps: int, step: float) -> ndarray:
-        """``steps`` plain steps from q (B, free)."""
-        energies, kind = self.energies, self.dtype.type
-        state = self.state()
-        self.view(state)[:] = q
-        self.module.relax(
-            state, self.flat, self.rows, self.M, energies.lower, energies.upper, self.zero, *self.scratch, self.where,
-            self.blocks, steps, kind(step), kind(beta),
+    def read(self) -> None:
+        """Take the values that the energy has now; states of earlier ones are given up."""
+        energies = self.energies
+        for values, columns, to in self.sources:
+            to[:] = values()[:, columns]
+        matrices = []
+        for bond in self.layered.bonds:
+            operator = energies.products[bond.product].operator
+            assert isinstance(operator, Dense)
+            matrices.append(np.ravel(operator.matrix if bond.wide_is_rows else operator.matrix.T))
+        self.M = matrices[0] if len(matrices) == 1 else np.concatenate(matrices)
+        self.states: list[State] = []
+
+    # ------------------------------------------------------------------ states
+    def state(self, q: ndarray) -> State:
+        """One that begins at q (B, free)."""
+        count, plane = self.energies.width, 2*len(self.states)
+        if plane < _PLANES:
+            to = State(self, self.planes, _PLANES*self.blocks, plane*self.blocks)
+        else:
+            to = State(self, self._rows(count*self.blocks), self.blocks, 0)
+        known = next((state for state in self.states if state.q is q), None)
+        if known is None:
+            to.q[:] = q
+        to.begin = known or to
+        self.states.append(to)
+        return to
+
+
+class State:
+    """A state in lanes: rows of an array, one every ``stride`` from ``first`` on; ``q`` is (B, free)."""
+
+    def __init__(self, lanes: Lanes, rows: ndarray, stride: int, first: int) -> None:
+        self.lanes, self.rows, self.stride, self.first = lanes, rows, stride, first
+        whole = rows.reshape(lanes.energies.width, stride*lanes.width)
+        self.q = whole[:, first*lanes.width :][:, : lanes.energies.samples].T
+        self.begin = self
+
+    def relax(self, beta: float, steps: int, step: float) -> None:
+        """``steps`` plain steps."""
+        lanes, energies, begin = self.lanes, self.lanes.energies, self.begin
+        kind = lanes.dtype.type
+        lanes.module.relax(
+            begin.rows, begin.stride, begin.first, self.rows, self.stride, self.first, lanes.total, lanes.flat,
+            lanes.rows, lanes.M, energies.lower, energies.upper, lanes.zero, *lanes.scratch, lanes.where,
+            energies.width, lanes.blocks, steps, kind(step), kind(beta),
         )  # fmt: skip
-        return self.view(state)
+        self.begin = self
 
 
-@functools.cache
-def _zeros(width: int, dtype: np.dtype) -> ndarray:
-    rows = empty_rows(1, width, dtype)
-    rows[:] = 0
-    return rows
+def _bound(walls: ndarray) -> float | bool:
+    """The number that is the bound of all, or whether any has one."""
+    some = bool(np.isfinite(walls).any())
+    return float(walls[0]) if some and (walls == walls[0]).all() else some
