@@ -51,6 +51,7 @@ class Group:
     members: ndarray  # positions in the state
     still: Node  # K, of the graph below; symbols ("beta", 0), ("leaf", n)
     slope: Node  # symbols ("q", 0), ("K", 0), ("field", bond), ("beta", 0), ("leaf", n)
+    cost: Node  # symbols ("q", 0), ("leaf", n)
     leaves: list[Leaf]
 
 
@@ -155,7 +156,8 @@ def _refused(graph: Graph, roots: Sequence[Node]) -> bool:
 def _group(graph: Graph, members: ndarray, acting: Sequence[object], bonds: Sequence[Bond]) -> Group:
     leaves: list[Leaf] = []
     x = graph.symbol("q", 0)
-    still, total = list[tuple[Node, Number]](), list[tuple[Node, Number]]([(graph.symbol("K", 0), 1)])
+    still, cost = list[tuple[Node, Number]](), list[tuple[Node, Number]]()
+    total: list[tuple[Node, Number]] = [(graph.symbol("K", 0), 1)]
 
     def leaf(found: Leaf) -> Node:
         if found not in leaves:
@@ -166,13 +168,15 @@ def _group(graph: Graph, members: ndarray, acting: Sequence[object], bonds: Sequ
         assert isinstance(piece, tuple)
         if isinstance(piece[2], Table):
             nudge, number, table = piece
-            for part, root in zip((still, total), table.still, strict=True):
+            parts = [*zip((still, total), table.still, strict=True), *([(cost, table.root)] if nudge else [])]
+            for part, root in parts:
                 symbols = {("q", 0): x}
                 for kind, index in table.graph.symbols([root]):
                     if kind != "q":
                         symbols[kind, index] = leaf(Leaf(nudge, number, kind, index))
                 node = copied(table.graph, root, graph, symbols)
-                part.append((graph.times(graph.symbol("beta", 0), node) if nudge else node, 1))
+                weighted = nudge and part is not cost
+                part.append((graph.times(graph.symbol("beta", 0), node) if weighted else node, 1))
             continue
         number, product, side = piece
         factor = product.f if side == "rows" else product.g
@@ -181,4 +185,4 @@ def _group(graph: Graph, members: ndarray, acting: Sequence[object], bonds: Sequ
         field = leaf(Leaf(False, number, "field", 0, side)) if bond is None else graph.symbol("field", bond)
         part = still if bond is None and product.graph.value(factor.slope) is not None else total
         part.append((graph.times(slope, field), product.number))
-    return Group(members, graph.sum(still), graph.sum(total), leaves)
+    return Group(members, graph.sum(still), graph.sum(total), graph.sum(cost), leaves)

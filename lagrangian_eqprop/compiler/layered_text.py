@@ -44,9 +44,9 @@ def moved(to, row, source, other):
 
 
 @straight
-def added(to, row, source, other):
-    to[row] += source[other]
-    return ()
+def summed(sum, rows, i):
+    s, = sum
+    return (s + rows[i],)
 
 
 @straight
@@ -55,21 +55,35 @@ def nothing(to, row):
     return ()
 
 
-@entry_jit
-def difference(rows, stride, one, other, to, sums, count, blocks):
-    """to = one - other of all coordinates, and its sums over blocks of samples."""
-    for i in range(count):
-        nothing(sums, i)
-        for k in range(i*stride, i*stride + blocks):
-            apart(rows, to + k, one + k, other + k, sums, i)
+@straight
+def first(rows, i):
+    return (rows[i],)
 
 
 @straight
-def apart(rows, to, one, other, sums, i):
-    d = rows[one] - rows[other]
+def apart(rows, to, one, other, keep, i, sum):
+    s, = sum
+    d = (rows[one] - rows[other])*keep[i]
     rows[to] = d
-    sums[i] += d
+    return (s + d,)
+
+
+@straight
+def stored(to, row, value):
+    v, = value
+    to[row] = v
     return ()
+
+
+@entry_jit
+def difference(rows, stride, one, other, to, keep, sums, count, blocks):
+    """to = one - other of all coordinates in the lanes of samples, and its sums over blocks."""
+    for i in range(count):
+        sum = first(keep, blocks)  # a row of zeros
+        for k in range(blocks):
+            at = i*stride + k
+            sum = apart(rows, to + at, one + at, other + at, keep, k, sum)
+        stored(sums, i, sum)
 '''
 _ROWS = 4  # of a wide group at once: sums that do not wait for each other
 _SPARE = 2  # registers for a weight and a value of G
@@ -139,7 +153,7 @@ class Wording:
         for n, (_, feature) in enumerate(self.layered.features):
             lines, (value,) = Writer(self.layered.graph, [feature], {("q", 0): "x"}).write()
             parts.append(_straight(f"feature_{n}", "G, g, X, i", ["x = X[i]", *lines, f"G[g] = {value}"], []))
-        return "\n\n".join([*parts, self._loop()])
+        return "\n\n".join([*parts, self._loop(), self._judgement()])
 
     def _mine(self, k: int) -> list[int]:
         """The bonds to small groups of a wide one."""
@@ -156,13 +170,13 @@ class Wording:
     def _leaves(self, k: int, row: int) -> dict[tuple[str, int], str]:
         """How the leaves of a member are read."""
         return {
-            ("leaf", n): f"rows[l{n} + {row}*blocks]" if own else f"flat[l{n} + {row}]"
+            ("leaf", n): f"rows[l{n} + {row}*across]" if own else f"flat[l{n} + {row}]"
             for n, own in enumerate(self.lanes[k])
         }  # fmt: skip
 
     def _arguments(self, k: int) -> str:
         leaves = "".join(f", l{n}" for n in range(len(self.lanes[k])))
-        return f"X, K, G, C, S, F, M, flat, rows, blocks, lower, upper, step, beta, count, i{leaves}"
+        return f"X, K, G, C, S, F, M, flat, rows, across, lower, upper, step, beta, count, i{leaves}"
 
     def _still(self, k: int) -> str:
         """K of a member."""
@@ -253,43 +267,79 @@ class Wording:
 
     # ------------------------------------------------------------------ the loop
     def _loop(self) -> str:
-        groups, bonds = self.layered.groups, self.layered.bonds
+        groups = self.layered.groups
         arguments = (
-            "source, source_stride, begin, target, target_stride, to, total, flat, rows, M, lower, upper, zero, "
-            "X, K, G, C, S, F, where, count, blocks, steps, step, beta"
+            "source, source_stride, begin, target, stride, to, apart, total, flat, rows, across, M, lower, upper, "
+            "zero, X, K, G, C, S, F, where, count, blocks, phases, steps, step, betas"
         )  # fmt: skip
-        lines = ["@entry_jit", f"def relax({arguments}):"]
-        for k, group in enumerate(groups):
-            at = self.starts[k]
-            lines.append(f"    i{k}, n{k} = where[{at}], where[{at + 1}]")
-            lines += [f"    l{k}_{n} = where[{at + 2 + n}]" for n in range(len(group.leaves))]
-        lines += [f"    m{n} = where[{self.bonds + n}]" for n in range(len(bonds))]
-        lines += [
-            "    for k in range(blocks):",
-            "        for i in range(count):",
-            "            moved(X, i, source, begin + i*source_stride + k)",
-        ]
+        lines = [
+            "@entry_jit", f"def relax({arguments}):",
+            '    """Phases from the source, then from the end of the first one, to ``to``, ``to + apart``, ..."""',
+            *self._places(), "    for k in range(blocks):", "        for p in range(phases):",
+            "            beta = betas[p]",
+            "            for i in range(count):",
+            "                if p:",
+            "                    moved(X, i, target, to + i*stride + k)",
+            "                else:",
+            "                    moved(X, i, source, begin + i*source_stride + k)",
+        ]  # fmt: skip
         for k in range(len(groups)):
-            lines += [f"        for j in range(n{k}):", f"            still_{k}({self._given(k)})"]
-        lines += [f"        {line}" for line in self._features()]
-        lines.append("        for n in range(steps):")
-        for k in sorted(range(len(groups)), key=lambda k: k in self.small):
-            lines += [f"            {line}" for line in self._group(k)]
+            lines += [f"            for j in range(n{k}):", f"                still_{k}({self._given(k)})"]
         lines += [f"            {line}" for line in self._features()]
+        lines.append("            for n in range(steps[p]):")
+        for k in sorted(range(len(groups)), key=lambda k: k in self.small):
+            lines += [f"                {line}" for line in self._group(k)]
+        lines += [f"                {line}" for line in self._features()]
         lines += [
-            "        nothing(total, k)",
-            "        for i in range(count):",
-            "            moved(target, to + i*target_stride + k, X, i)",
-            "            added(total, k, X, i)",
+            "            sum = first(zero, 0)",
+            "            for i in range(count):",
+            "                moved(target, to + p*apart + i*stride + k, X, i)",
+            "                sum = summed(sum, X, i)",
+            "            stored(total, p*blocks + k, sum)",
         ]
         return "\n".join(lines) + "\n"
 
+    def _places(self) -> list[str]:
+        """Where everything begins, once for all blocks."""
+        lines = []
+        for k, group in enumerate(self.layered.groups):
+            at = self.starts[k]
+            lines.append(f"    i{k}, n{k} = where[{at}], where[{at + 1}]")
+            lines += [f"    l{k}_{n} = where[{at + 2 + n}]" for n in range(len(group.leaves))]
+        return lines + [f"    m{n} = where[{self.bonds + n}]" for n in range(len(self.layered.bonds))]
+
+    def _judgement(self) -> str:
+        """The costs of all samples in a state."""
+        graph, parts, lines = self.layered.graph, list[str](), list[str]()
+        for k, group in enumerate(self.layered.groups):
+            if group.cost == graph.zero:
+                continue
+            names = {("q", 0): "x", **self._leaves(k, 0)}
+            text, (value,) = Writer(graph, [group.cost], names).write()
+            leaves = "".join(f", l{n}" for n in range(len(self.lanes[k])))
+            parts.append(_straight(f"cost_{k}", f"sum, q, at, flat, rows, across{leaves}",
+                                   ["s, = sum", "x = q[at]", *text], [f"s + {value}"]))  # fmt: skip
+            given = f"sum, q, at + (i{k} + j)*stride + k, flat, rows, across{self._leaf_places(k)}"
+            lines += [f"        for j in range(n{k}):", f"            sum = cost_{k}({given})"]
+        lines = [
+            "@entry_jit", "def judged(q, at, stride, flat, rows, across, zero, where, blocks, costs):",
+            *self._places(), "    for k in range(blocks):", "        sum = first(zero, 0)", *lines,
+            "        stored(costs, k, sum)",
+        ]  # fmt: skip
+        return "\n\n".join([*parts, "\n".join(lines) + "\n"])
+
+    def _leaf_places(self, k: int) -> str:
+        """Where the leaves of member j of a group stand."""
+        return "".join(
+            f", (l{k}_{n} + j)*across + k" if own else f", l{k}_{n} + j" for n, own in enumerate(self.lanes[k])
+        )  # fmt: skip
+
     def _given(self, k: int) -> str:
         """The arguments for member j of a group."""
-        leaves = "".join(
-            f", (l{k}_{n} + j)*blocks + k" if own else f", l{k}_{n} + j" for n, own in enumerate(self.lanes[k])
+        return (
+            "X, K, G, C, S, F, M, flat, rows, across, lower, upper, step, beta, count, "
+            f"i{k} + j{self._leaf_places(k)}"
         )  # fmt: skip
-        return f"X, K, G, C, S, F, M, flat, rows, blocks, lower, upper, step, beta, count, i{k} + j{leaves}"
 
     def _features(self) -> list[str]:
         lines = []

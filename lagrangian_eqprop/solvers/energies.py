@@ -191,9 +191,12 @@ class Energies:
         self, one: ndarray, other: ndarray, weight: complex, found: Slopes, good: ndarray | None = None
     ) -> None:  # fmt: skip
         """found += sum over good samples of the real part of weight*(E_theta(one) - E_theta(other))."""
-        moved = one - other
+        apart = None
+        if self.lanes is not None and good is None and not isinstance(weight, complex):
+            apart = self.lanes.apart(one, other)
+        moved = one - other if apart is None else apart.moved
         for term in self.terms:
-            term.add_contrast(one, other, moved, weight, found, good)
+            term.add_contrast(one, other, moved, weight, found, good, apart)
 
     def along(self, q: ndarray, v: ndarray, found: Slopes, good: ndarray | None = None) -> None:
         """found += sum over good samples of d_theta(E_q v)."""

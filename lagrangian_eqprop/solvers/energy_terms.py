@@ -17,6 +17,7 @@ from ..symbols.evaluate import evaluate
 from ..symbols.graph import Graph, Node
 from .couplings import Coupling, Dense, coupling
 from .gathering import Gather, Split
+from .phase import Apart
 
 Leaves = Mapping[tuple[str, int], Any]
 Slopes = dict[Any, Any]  # what the learning rule has found so far: parameters by index, coefficients by (term, node)
@@ -163,21 +164,24 @@ class TableTerm:
         for k, value in zip(self.table.parameters, values, strict=True):
             if isinstance(value, float) and value == 0.0:
                 continue
-            shape, own = self.values.shapes[k], self.values.own(k)
+            own = self.values.own(k)
             whole = spread(value, (samples, self.places))
             if good is not None:
                 whole = np.where(good[:, None], whole, 0)
-            if not own:
-                whole = whole.sum(0, dtype=float)[None]
-            if not shape:
-                total = whole.sum(1, dtype=float)
-            elif self.table.positions is None:
-                total = whole.reshape(-1, *shape)
-            else:
-                length = int(np.prod(shape))
-                rows = [np.bincount(self.table.positions, row, length) for row in whole]
-                total = np.stack(rows).reshape(-1, *shape)
-            found[k] = found.get(k, 0.0) + weight*(total if own else total[0])
+            self._add_sums(k, whole if own else whole.sum(0, dtype=float)[None], found, weight)
+
+    def _add_sums(self, k: int, whole: ndarray, found: Slopes, weight: Any) -> None:
+        """found += weight*whole (1 or B, places) in the shape of a parameter."""
+        shape = self.values.shapes[k]
+        if not shape:
+            total = whole.sum(1, dtype=float)
+        elif self.table.positions is None:
+            total = whole.reshape(-1, *shape)
+        else:
+            length = int(np.prod(shape))
+            rows = [np.bincount(self.table.positions, row, length) for row in whole]
+            total = np.stack(rows).reshape(-1, *shape)
+        found[k] = found.get(k, 0.0) + weight*(total if self.values.own(k) else total[0])
 
     def _theta(self, q: ndarray) -> list[Any]:
         return numbers(self.table.graph, self.table.theta, self.leaves(q))
@@ -188,15 +192,22 @@ class TableTerm:
             self._add_theta(found, self._theta(q), good, len(q))
 
     def add_contrast(
-        self, one: ndarray, other: ndarray, moved: ndarray, weight: complex, found: Slopes, good: ndarray | None
+        self, one: ndarray, other: ndarray, moved: ndarray, weight: complex, found: Slopes, good: ndarray | None,
+        apart: Apart | None = None,
     ) -> None:  # fmt: skip
         """found += the real part of weight*(E_theta(one) - E_theta(other)), each sample's difference taken first.
 
-        ``moved`` is one - other.
+        ``moved`` is one - other; ``apart`` knows more about it.
         """
         if not self.table.parameters:
             return
         scale = 1.0
+        if apart is not None and self.linear is not None and not self.values.batched:
+            (_, a), scale = self.linear
+            gather = self.gathers[a]
+            if gather.all_free:
+                self._add_sums(self.table.parameters[0], apart.sums[None, gather.index], found, scale*weight)
+                return
         if self.linear is not None:
             (_, k), scale = self.linear
             changes = [self.gathers[k].direction(moved)]
@@ -228,6 +239,7 @@ class Feature:
     def __init__(self, graph: Graph, factor: Factor, facts: Facts, gather: Gather, held: ndarray) -> None:
         self.graph, self.factor, self.gather, self.held = graph, factor, gather, held
         self.itself, self.number, self.straight, self.flat = facts
+        self.plain = self.itself and gather.all_free
 
     def take(self, q: ndarray) -> ndarray:
         return self.gather.take(q, self.held)
@@ -392,8 +404,13 @@ class ProductTerm:
         self._add_outer(found, self.f.value(q), self.g.value(q), 1.0, good)
 
     def add_contrast(
-        self, one: ndarray, other: ndarray, moved: ndarray, weight: complex, found: Slopes, good: ndarray | None
+        self, one: ndarray, other: ndarray, moved: ndarray, weight: complex, found: Slopes, good: ndarray | None,
+        apart: Apart | None = None,
     ) -> None:  # fmt: skip
+        f, g = self.f, self.g
+        if apart is not None and f.plain and g.plain:
+            self._add_outer(found, apart.left[f.gather.index].T, apart.right[g.gather.index].T, weight, good)
+            return
         if not self.g.gather.all_held:
             self._add_outer(found, self.f.value(other), self.g.change(one, other, moved), weight, good)
         if not self.f.gather.all_held:

@@ -96,7 +96,7 @@ class Settling:
     def good(self, phase: Phase) -> ndarray:
         """Which samples have settled."""
         if self.tolerance is None:
-            return np.isfinite(phase.q.sum(1))
+            return phase.finite
         return phase.residual <= self.tolerance
 
     def message(self, phase: Phase, good: ndarray, what: str = "equilibrium") -> str:

@@ -80,8 +80,7 @@ def _compiled(
             left = left_over(energies, state.q, energies.slope(state.q, beta), None)
             if ((left <= tolerance) | np.isinf(left)).all():
                 break
-    q = state.q
-    return Phase(q, measured(energies, q, beta, None), number)
+    return Phase(state.q, measured(energies, state.q, beta, None), number, sums=state.sums)
 
 
 def accelerated(

@@ -6,11 +6,13 @@ are what the rest of the library sees.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy import ndarray
+from numpy.lib.stride_tricks import sliding_window_view
 
 from ..compiler.lanes import empty_rows, machine
 from ..compiler.layered import Layered, Leaf, layered
@@ -18,6 +20,7 @@ from ..compiler.layered_text import Wording
 from .couplings import Dense
 from .energies import Energies
 from .gathering import as_slice
+from .phase import Apart
 
 _PLANES = 5
 _WORK = 2**17  # values of a state times steps, below which numpy is done before a module is found
@@ -44,7 +47,8 @@ class Lanes:
     """An energy's values laid out for the compiled pass.
 
     States of one reading of values stand in one array (coordinate, plane, sample): those of a free and two nudged
-    phases in planes 0, 2 and 4, so that the difference of two has its place between them.
+    phases in planes 0, 2 and 4, so that the difference of two has its place between them. Lanes that are left over
+    repeat the last sample.
     """
 
     def __init__(self, energies: Energies) -> None:
@@ -57,21 +61,21 @@ class Lanes:
         self.blocks = -(-energies.samples//self.width)
         count, fields = energies.width, sum(len(found.groups[bond.small].members) for bond in found.bonds)
         spare = len(found.bonds)*count
-        self.scratch = [self._rows(rows) for rows in (count, count, fields, fields, spare, spare)]  # X, K, G, C, S, F
-        self.zero = self._rows(1)
-        self.planes = self._rows(count*_PLANES*self.blocks)
-        self.total = self._rows(self.blocks)
+        self.scratch = [self._zeros(rows) for rows in (count, count, fields, fields, spare, spare)]  # X, K, G, C, S, F
+        self.zero = self._zeros(1)
+        # distances of rows are odd numbers of lanes, which keeps rows apart in the cache
+        self.stride, self.across = _PLANES*self.blocks | 1, self.blocks | 1
+        planes = empty_rows(count*self.stride, self.width, self.dtype)
+        self.planes = [State(self, planes, self.stride, plane*self.blocks) for plane in range(_PLANES)]
+        self.keep = self._zeros(self.blocks + 1)
+        self.keep.ravel()[: energies.samples] = 1
         self._lay()
         self.read()
 
-    def _rows(self, count: int) -> ndarray:
+    def _zeros(self, count: int) -> ndarray:
         rows = empty_rows(count, self.width, self.dtype)
         rows[:] = 0
         return rows
-
-    def _view(self, rows: ndarray) -> ndarray:
-        """(count, samples)."""
-        return rows.reshape(-1, self.blocks*self.width)[:, : self.energies.samples]
 
     # ------------------------------------------------------------------ values
     def _source(self, leaf: Leaf) -> tuple[Callable[[], ndarray], Any]:
@@ -94,78 +98,146 @@ class Lanes:
 
     def _lay(self) -> None:
         """Where everything stands, and the module for it."""
-        energies, groups = self.energies, self.layered.groups
-        sources, lanes, starts, at = [], [], [], [0, 0]
-        for group in groups:
-            own: list[bool] = []
+        energies, found, at = self.energies, list[Place](), [0, 0]
+        for group in self.layered.groups:
             for leaf in group.leaves:
                 values, positions = self._source(leaf)
                 order = np.argsort(positions)
                 order = order[np.searchsorted(positions, group.members, sorter=order)]
-                columns: Any = as_slice(order)
-                own.append(len(values()) > 1)
-                starts.append(at[own[-1]])
-                sources.append((values, columns, own[-1], at[own[-1]], len(order)))
-                at[own[-1]] += len(order)
-            lanes.append(tuple(own))
+                own = len(values()) > 1
+                found.append(Place(leaf, values, as_slice(order), own, at[own], len(order)))
+                at[own] += len(order)
         self.flat = np.zeros(max(at[0], 1), self.dtype)
-        self.rows = self._rows(max(at[1], 1)*self.blocks)
-        across = self._view(self.rows).T
-        self.sources = [
-            (values, columns, (across if own else self.flat[None])[:, start : start + count])
-            for values, columns, own, start, count in sources
-        ]  # fmt: skip
+        self.rows = self._zeros(max(at[1], 1)*self.across)
+        whole = self.rows.reshape(-1, self.across*self.width)
+        self.sources = [(place, whole[place.start : place.start + place.count].T if place.own else
+                         self.flat[place.start : place.start + place.count]) for place in found]  # fmt: skip
         kept: dict = energies.split.__dict__["layered"][id(energies.cost_plan)][2]
-        key = self.width, tuple(lanes)
+        key = self.width, tuple(place.own for place in found)
         if key not in kept:
-            kept[key] = self._layout(lanes, starts)
+            kept[key] = self._layout(found)
         self.module, self.where = kept[key]
 
-    def _layout(self, lanes: list[tuple[bool, ...]], starts: list[int]) -> tuple[Any, ndarray]:
+    def _layout(self, places: list[Place]) -> tuple[Any, ndarray]:
         """The compiled pass, and where everything begins."""
         energies, groups = self.energies, self.layered.groups
-        bounds = [
-            (_bound(energies.lower[group.members]), _bound(energies.upper[group.members])) for group in groups
-        ]  # fmt: skip
-        wording = Wording(self.layered, lanes, bounds, self.width, machine().registers)
-        where = np.zeros(wording.length, np.int64)
-        offset, leaf = 0, 0
-        for begin, group in zip(wording.starts, groups, strict=True):
-            where[begin : begin + 2] = group.members[0], len(group.members)
-            where[begin + 2 : begin + 2 + len(group.leaves)] = starts[leaf : leaf + len(group.leaves)]
-            leaf += len(group.leaves)
-        for n, bond in enumerate(self.layered.bonds):
-            where[wording.bonds + n] = offset
+        bounds = [tuple(_bound(walls[group.members]) for walls in (energies.lower, energies.upper)) for group in groups]
+        left, lanes = iter(places), list[list[bool]]()
+        where: list[int] = []
+        for group in groups:
+            mine = [next(left) for _ in group.leaves]
+            lanes.append([place.own for place in mine])
+            where += [int(group.members[0]), len(group.members), *(place.start for place in mine)]
+        offset = 0
+        for bond in self.layered.bonds:
+            where.append(offset)
             offset += len(groups[bond.wide].members)*len(groups[bond.small].members)
-        return wording.module(), where
+        wording = Wording(self.layered, lanes, bounds, self.width, machine().registers)
+        return wording.module(), np.array(where)
+
+    def fill(self, to: ndarray, values: ndarray) -> None:
+        """Values (1 or B, n) of rows of lanes, transposed."""
+        samples = self.energies.samples
+        to[:samples] = values
+        if len(to) > samples:
+            to[samples:] = to[samples - 1]
 
     def read(self) -> None:
         """Take the values that the energy has now; states of earlier ones are given up."""
-        energies = self.energies
-        for values, columns, to in self.sources:
-            to[:] = values()[:, columns]
+        for place, to in self.sources:
+            values = place.values()[:, place.columns]
+            if place.own:
+                self.fill(to[: self.blocks*self.width], values)
+            else:
+                to[:] = values[0]
         matrices = []
         for bond in self.layered.bonds:
-            operator = energies.products[bond.product].operator
+            operator = self.energies.products[bond.product].operator
             assert isinstance(operator, Dense)
-            matrices.append(np.ravel(operator.matrix if bond.wide_is_rows else operator.matrix.T))
-        self.M = matrices[0] if len(matrices) == 1 else np.concatenate(matrices)
+            matrices.append(operator.matrix if bond.wide_is_rows else operator.matrix.T)
+        self.take(matrices)
+
+    def take(self, matrices: Sequence[ndarray]) -> None:
+        """The matrices (wide, small) of all bonds."""
+        flat = [np.ravel(matrix) for matrix in matrices]
+        self.M = flat[0] if len(flat) == 1 else np.concatenate(flat)
         self.states: list[State] = []
 
     # ------------------------------------------------------------------ states
+    def laid(self, q: ndarray) -> State:
+        """An array (B, free) as a state of its own."""
+        rows = empty_rows(self.energies.width*self.across, self.width, self.dtype)
+        state = State(self, rows, self.across, 0)
+        self.fill(state.whole, q)
+        return state
+
     def state(self, q: ndarray) -> State:
         """One that begins at q (B, free)."""
-        count, plane = self.energies.width, 2*len(self.states)
-        if plane < _PLANES:
-            to = State(self, self.planes, _PLANES*self.blocks, plane*self.blocks)
-        else:
-            to = State(self, self._rows(count*self.blocks), self.blocks, 0)
-        known = next((state for state in self.states if state.q is q), None)
-        if known is None:
-            to.q[:] = q
-        to.begin = known or to
+        known = next((state for state in self.states if state.q is q), None) or self.laid(q)
+        number = len(self.states)
+        to = self.planes[2*number] if 2*number < _PLANES else self.laid(q)
+        to.begin = known
         self.states.append(to)
         return to
+
+    def phases(
+        self, begin: State, to: State, betas: ndarray, steps: ndarray, step: float, total: ndarray, apart: int = 0
+    ) -> None:  # fmt: skip
+        """Plain steps from one state to another, then from there to states that stand ``apart``, ...
+
+        ``total`` (phases*blocks, width) is given sums over all coordinates, which are finite where the states are.
+        """
+        energies = self.energies
+        self.module.relax(
+            begin.rows, begin.stride, begin.first, to.rows, to.stride, to.first, apart, total, self.flat, self.rows,
+            self.across, self.M, energies.lower, energies.upper, self.zero, *self.scratch, self.where, energies.width,
+            self.blocks, len(betas), steps, self.dtype.type(step), betas,
+        )  # fmt: skip
+
+    def apart(self, one: ndarray, other: ndarray) -> Apart | None:
+        """What the learning rule reads of two states (B, free); None where they do not have a place between them."""
+        planes = {id(plane.q): number for number, plane in enumerate(self.planes)}
+        first, second = (planes.get(id(q), -_PLANES) for q in (one, other))
+        return self.difference(first, second) if abs(first - second) == 2 else None
+
+    def difference(self, first: int, second: int) -> Apart:
+        """The same of two planes."""
+        one, to, other = (self.planes[plane] for plane in (first, (first + second)//2, second))
+        count = self.energies.width
+        sums = np.empty((count, self.width), self.dtype)
+        self.module.difference(
+            one.rows, self.stride, one.first, other.first, to.first, self.keep, sums, count, self.blocks
+        )  # fmt: skip
+        pairs = self.whole[:, min(first, second)], self.whole[:, (first + second)//2]
+        left, right = pairs if second < first else pairs[::-1]
+        return Apart(to.q, sums.sum(1, dtype=float), left, right)
+
+    @functools.cached_property
+    def whole(self) -> ndarray:
+        """(free, plane, samples of it and of the next plane)."""
+        length = self.blocks*self.width
+        rows = self.planes[0].rows.reshape(self.energies.width, -1)
+        return sliding_window_view(rows, 2*length, 1)[:, : _PLANES*length : length]
+
+    def costs(self, state: State) -> ndarray:
+        """c of all samples, (B,)."""
+        costs = np.empty((self.blocks, self.width), self.dtype)
+        self.module.judged(
+            state.rows, state.first, state.stride, self.flat, self.rows, self.across, self.zero, self.where,
+            self.blocks, costs,
+        )  # fmt: skip
+        return costs.ravel()[: self.energies.samples]
+
+
+class Place(NamedTuple):
+    """Where the values of a leaf stand: from ``start`` on in ``flat``, or in ``rows`` where samples have their own."""
+
+    leaf: Leaf
+    values: Callable[[], ndarray]  # (1 or B, places)
+    columns: Any  # which places belong to the members of the group in turn
+    own: bool
+    start: int
+    count: int
 
 
 class State:
@@ -173,20 +245,17 @@ class State:
 
     def __init__(self, lanes: Lanes, rows: ndarray, stride: int, first: int) -> None:
         self.lanes, self.rows, self.stride, self.first = lanes, rows, stride, first
-        whole = rows.reshape(lanes.energies.width, stride*lanes.width)
-        self.q = whole[:, first*lanes.width :][:, : lanes.energies.samples].T
-        self.begin = self
+        length = lanes.blocks*lanes.width
+        self.whole = rows.reshape(-1, stride*lanes.width)[:, first*lanes.width :][:, :length].T
+        self.q = self.whole[: lanes.energies.samples]
+        self.begin, self.sums = self, np.zeros(0)
 
     def relax(self, beta: float, steps: int, step: float) -> None:
         """``steps`` plain steps."""
-        lanes, energies, begin = self.lanes, self.lanes.energies, self.begin
-        kind = lanes.dtype.type
-        lanes.module.relax(
-            begin.rows, begin.stride, begin.first, self.rows, self.stride, self.first, lanes.total, lanes.flat,
-            lanes.rows, lanes.M, energies.lower, energies.upper, lanes.zero, *lanes.scratch, lanes.where,
-            energies.width, lanes.blocks, steps, kind(step), kind(beta),
-        )  # fmt: skip
-        self.begin = self
+        lanes = self.lanes
+        total = np.empty((lanes.blocks, lanes.width), lanes.dtype)
+        lanes.phases(self.begin, self, np.array([beta], lanes.dtype), np.array([steps]), step, total)
+        self.begin, self.sums = self, total.ravel()[: lanes.energies.samples]
 
 
 def _bound(walls: ndarray) -> float | bool:
