@@ -9,9 +9,13 @@ import numpy as np
 import sympy as sp
 
 from ..boundary import Boundary, Ends, Equilibrium, Initial, Periodic, check_boundary
+from ..eqprop.equilibrium import gradient_of
 from ..eqprop.equilibrium import mean_loss as mean_loss_at_rest
+from ..eqprop.estimators import Estimator
 from ..eqprop.gradient import cost_list, gradient, problem_of
 from ..eqprop.initial import free_run
+from ..eqprop.result import Gradient
+from ..eqprop.steady import Steady, steady
 from ..errors import ConvergenceError, invalid
 from ..grid import Grid
 from ..solvers.equilibrium import Settling
@@ -69,6 +73,21 @@ class Dataset:
         self._inputs = self._given(system.inputs, inputs, problem.inputs.signals)
         self._targets = self._given([symbol for symbol, _ in problem.bound.targets], targets, problem.targets.signals)
 
+    def gradient_at_rest(
+        self, values: Arrays, samples: np.ndarray, estimator: Estimator, on_failure: str
+    ) -> Gradient:  # fmt: skip
+        """The gradient at the equilibria of some samples."""
+        size = samples.size
+        if size not in self._steady:
+            settling, boundary = self.settling(values, samples), self.boundary
+            assert isinstance(boundary, Equilibrium)
+            self._steady[size] = steady(settling, estimator, self._statics, boundary.guess)
+        quick = self._steady[size]
+        result = None if quick is None else quick.gradient(values, samples)
+        if result is None:
+            result = gradient_of(self.settling(values, samples), estimator, None, on_failure)
+        return result
+
     def settling(self, values: Arrays, samples: np.ndarray) -> Settling:
         """The equilibria of some samples; what does not depend on values is kept from mini-batch to mini-batch."""
         statics = self._statics.part(self.take_parameters(values, samples), samples)
@@ -84,6 +103,7 @@ class Dataset:
     def _read_static(self, statics: Statics, boundary: Equilibrium, inputs: Any, targets: Any) -> None:
         self._statics: Statics = statics
         self._settlings: dict[int, Settling] = {}  # by their number of samples
+        self._steady: dict[int, Steady | None] = {}
         self.size = statics.batch_of(boundary.guess) or 1
         self.values = dict(statics.values)
         self.batched_parameters = statics.own

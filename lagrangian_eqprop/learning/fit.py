@@ -13,7 +13,6 @@ import numpy as np
 import sympy as sp
 
 from ..boundary import Boundary, Ends, Equilibrium, Initial, Periodic
-from ..eqprop.equilibrium import gradient_of
 from ..eqprop.estimators import Echo, Estimator, Exact
 from ..eqprop.gradient import check_choices, check_kind, check_on_failure, check_static, cost_list, gradient
 from ..eqprop.result import Gradient
@@ -169,7 +168,7 @@ def fit(
 
     def slopes(samples: np.ndarray, first: bool) -> tuple[Gradient, dict[sp.Symbol, np.ndarray]]:
         if static:
-            result = gradient_of(data.settling(now.values, samples), estimator, None, on_failure)
+            result = data.gradient_at_rest(now.values, samples, estimator, on_failure)
         else:
             part = data.take(samples)
             result = gradient(

@@ -168,9 +168,9 @@ class TableTerm:
             whole = spread(value, (samples, self.places))
             if good is not None:
                 whole = np.where(good[:, None], whole, 0)
-            self._add_sums(k, whole if own else whole.sum(0, dtype=float)[None], found, weight)
+            self.add_sums(k, whole if own else whole.sum(0, dtype=float)[None], found, weight)
 
-    def _add_sums(self, k: int, whole: ndarray, found: Slopes, weight: Any) -> None:
+    def add_sums(self, k: int, whole: ndarray, found: Slopes, weight: Any) -> None:
         """found += weight*whole (1 or B, places) in the shape of a parameter."""
         shape = self.values.shapes[k]
         if not shape:
@@ -206,7 +206,7 @@ class TableTerm:
             (_, a), scale = self.linear
             gather = self.gathers[a]
             if gather.all_free:
-                self._add_sums(self.table.parameters[0], apart.sums[None, gather.index], found, scale*weight)
+                self.add_sums(self.table.parameters[0], apart.sums[None, gather.index], found, scale*weight)
                 return
         if self.linear is not None:
             (_, k), scale = self.linear
@@ -271,6 +271,10 @@ class ProductTerm:
     def __init__(self, product: Product, split: Split, values: Values, operators: dict, dtype: np.dtype) -> None:
         self.product, self.number, self.dtype = product, float(product.number), dtype
         self.key = (product.place, product.c)
+        # which parameter the matrix is, entry by entry; None where it is a function of parameters
+        head = product.graph.nodes[product.c]
+        same = head[:2] == ("symbol", "p") and values.shapes[head[2]] == product.term.places.shape
+        self.parameter: int | None = head[2] if same and product.term.places.kind == "pairs" else None
         rows, columns = product.sides
         self.f = Feature(product.graph, product.f, product.facts[0], split.gather(rows), values.held)
         self.g = Feature(product.graph, product.g, product.facts[1], split.gather(columns), values.held)

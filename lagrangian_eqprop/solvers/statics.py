@@ -152,21 +152,23 @@ class Statics:
 
     def numbers(self) -> Values:
         """All that does not move, in the precision wanted."""
-        inputs = dict(zip(self.system.inputs, self.inputs, strict=True))
-        pieces = [(places, inputs[symbol]) for symbol, places in self.system.clamped.items()]
-        count = max((len(array) for _, array in pieces), default=1)
-        if len(pieces) == 1 and pieces[0][1].shape[1] == len(pieces[0][0]):
-            held = pieces[0][1]
-        else:
-            held = np.zeros((count, len(self.split.clamped)), self.dtype)
-            for places, array in pieces:
-                held[:, self.split.where[places]] = array
         parameters = []
         for value, shape in zip(self.values.values(), self.shapes, strict=True):
             array = value.astype(self.dtype, copy=False)
             parameters.append(array[0] if array.ndim > len(shape) and len(array) == 1 else array)
         batched = any(array.ndim > len(shape) for array, shape in zip(parameters, self.shapes, strict=True))
-        return Values(parameters, self.shapes, self.inputs, self.targets, held, batched)
+        return Values(parameters, self.shapes, self.inputs, self.targets, self.held(self.inputs), batched)
+
+    def held(self, inputs: Sequence[ndarray]) -> ndarray:
+        """Clamped coordinates, (1 or B, clamped)."""
+        given = dict(zip(self.system.inputs, inputs, strict=True))
+        pieces = [(places, given[symbol]) for symbol, places in self.system.clamped.items()]
+        if len(pieces) == 1 and pieces[0][1].shape[1] == len(pieces[0][0]):
+            return pieces[0][1]
+        held = np.zeros((max((len(array) for _, array in pieces), default=1), len(self.split.clamped)), self.dtype)
+        for places, array in pieces:
+            held[:, self.split.where[places]] = array
+        return held
 
     def start(self, guess: ndarray, samples: int) -> ndarray:
         """The guess of all samples at the free coordinates, within bounds."""
