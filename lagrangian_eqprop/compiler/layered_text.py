@@ -25,6 +25,8 @@ _HEADER = '''"""Relaxation of layers. Generated; do not edit."""
 
 from __future__ import annotations
 
+from math import inf
+
 from numba import njit
 
 from lagrangian_eqprop.compiler.straight import straight
@@ -50,12 +52,6 @@ def summed(sum, rows, i):
 
 
 @straight
-def nothing(to, row):
-    to[row] = 0.0
-    return ()
-
-
-@straight
 def first(rows, i):
     return (rows[i],)
 
@@ -76,14 +72,35 @@ def stored(to, row, value):
 
 
 @entry_jit
-def difference(rows, stride, one, other, to, keep, sums, count, blocks):
-    """to = one - other of all coordinates in the lanes of samples, and its sums over blocks."""
+def difference(rows, stride, one, other, to, keep, row, sums, count, blocks):
+    """to = one - other of all coordinates in the lanes of samples, and its sums over them."""
     for i in range(count):
         sum = first(keep, blocks)  # a row of zeros
         for k in range(blocks):
             at = i*stride + k
             sum = apart(rows, to + at, one + at, other + at, keep, k, sum)
-        stored(sums, i, sum)
+        stored(row, 0, sum)
+        sums[i] = 0.0
+        for lane in range(WIDTH):
+            sums[i] += row[0, lane]
+'''
+_RELAXED = (
+    "source, source_stride, begin, target, stride, to, apart, total, flat, rows, across, M, lower, upper, zero, "
+    "X, K, G, C, S, F, where, count, blocks, phases, steps, step, betas"
+)
+_CONTRASTED = f'''@entry_jit
+def contrasted({_RELAXED}, one, other, between, keep, row, sums, costs, samples):
+    """All phases; the difference of two and its sums, the costs of the first; whether all are numbers, the mean cost."""
+    relax({_RELAXED})
+    difference(target, stride, one, other, between, keep, row, sums, count, blocks)
+    judged(target, to, stride, flat, rows, across, zero, where, blocks, costs)
+    finite, mean, checked = True, 0.0, total.ravel()
+    for k in range(checked.size):
+        finite &= abs(checked[k]) < inf
+    flat_costs = costs.ravel()
+    for b in range(samples):
+        mean += flat_costs[b]
+    return finite, mean/samples
 '''
 _ROWS = 4  # of a wide group at once: sums that do not wait for each other
 _SPARE = 2  # registers for a weight and a value of G
@@ -153,7 +170,7 @@ class Wording:
         for n, (_, feature) in enumerate(self.layered.features):
             lines, (value,) = Writer(self.layered.graph, [feature], {("q", 0): "x"}).write()
             parts.append(_straight(f"feature_{n}", "G, g, X, i", ["x = X[i]", *lines, f"G[g] = {value}"], []))
-        return "\n\n".join([*parts, self._loop(), self._judgement()])
+        return "\n\n".join([*parts, self._loop(), self._judgement(), _CONTRASTED])
 
     def _mine(self, k: int) -> list[int]:
         """The bonds to small groups of a wide one."""
@@ -268,12 +285,8 @@ class Wording:
     # ------------------------------------------------------------------ the loop
     def _loop(self) -> str:
         groups = self.layered.groups
-        arguments = (
-            "source, source_stride, begin, target, stride, to, apart, total, flat, rows, across, M, lower, upper, "
-            "zero, X, K, G, C, S, F, where, count, blocks, phases, steps, step, betas"
-        )  # fmt: skip
         lines = [
-            "@entry_jit", f"def relax({arguments}):",
+            "@entry_jit", f"def relax({_RELAXED}):",
             '    """Phases from the source, then from the end of the first one, to ``to``, ``to + apart``, ..."""',
             *self._places(), "    for k in range(blocks):", "        for p in range(phases):",
             "            beta = betas[p]",
@@ -321,8 +334,9 @@ class Wording:
                                    ["s, = sum", "x = q[at]", *text], [f"s + {value}"]))  # fmt: skip
             given = f"sum, q, at + (i{k} + j)*stride + k, flat, rows, across{self._leaf_places(k)}"
             lines += [f"        for j in range(n{k}):", f"            sum = cost_{k}({given})"]
+        arguments = "q, at, stride, flat, rows, across, zero, where, blocks, costs"
         lines = [
-            "@entry_jit", "def judged(q, at, stride, flat, rows, across, zero, where, blocks, costs):",
+            "@entry_jit", f"def judged({arguments}):",
             *self._places(), "    for k in range(blocks):", "        sum = first(zero, 0)", *lines,
             "        stored(costs, k, sum)",
         ]  # fmt: skip

@@ -6,7 +6,6 @@ What is simple, such as a matrix between coordinates, is read and contrasted her
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -18,6 +17,7 @@ from ..solvers.energy_terms import ProductTerm, Slopes, TableTerm, Values
 from ..solvers.equilibrium import Settling
 from ..solvers.gathering import as_slice
 from ..solvers.layered import Lanes, Place, applies
+from ..solvers.phase import Apart
 from ..solvers.statics import Statics
 from .estimators import Centered, Estimator, OneSided
 from .result import Gradient
@@ -64,14 +64,14 @@ class Steady:
         self.weight = (0.5 if centered else 1.0)/beta/self.samples
         free, nudged = settling.iterations
         self.steps = np.array([free, *[nudged]*(len(self.betas) - 1)])
-        self.total = np.empty((len(self.betas)*self.lanes.blocks, self.lanes.width), self.lanes.dtype)
         self.begin = self.lanes.laid(settling.guess)
         self.success = np.ones(self.samples, bool)
         self.message = f"relaxation: settled in {free} iterations"
-        self._read_plan()
+        self.sums = np.empty(self.energies.width)
+        self._find_simple()
 
     # ------------------------------------------------------------------ what is simple
-    def _read_plan(self) -> None:
+    def _find_simple(self) -> None:
         """Which terms are simple, and what writes the values of all leaves."""
         energies = self.energies
         kinds = [(product, self._kind(product)) for product in energies.products]
@@ -82,14 +82,15 @@ class Steady:
         self.costs = [term for term in energies.costs if term.table.parameters]
         self.read = list(self.products)  # products that compute their fields and matrices
         self.writes: list[Write] = []
-        for place, to in self.lanes.sources:
-            rows = to[: self.lanes.blocks*self.lanes.width] if place.own else to
+        for place, to in zip(self.lanes.layout.places, self.lanes.values, strict=True):
             if place.leaf.kind == "field":
-                self.writes.append(self._field(place, rows))
+                self.writes.append(self._field(place, to))
             elif place.leaf.kind == "p":
-                self.writes.append(self._parameter(place, rows))
+                self.writes.append(self._parameter(place, to))
             elif place.own:
-                self.writes.append(self._given(place, rows))
+                self.writes.append(self._given(place, to))
+            else:
+                self.lanes.write(place, to)  # once for all
         self.matrices: list[tuple[int | ProductTerm, bool]] = []
         for bond in self.lanes.layered.bonds:
             product = energies.products[bond.product]
@@ -112,14 +113,7 @@ class Steady:
             if product not in self.read:
                 self.read.append(product)
 
-            def computed(parameters: Parameters, values: Values) -> None:
-                found = place.values()[:, place.columns]
-                if place.own:
-                    lanes.fill(rows, found)
-                else:
-                    rows[:] = found[0]
-
-            return computed
+            return lambda parameters, values: lanes.write(place, rows)
         on_rows, k, inside = place.leaf.side == "rows", product.parameter, rows[:samples].T
         held = (product.g if on_rows else product.f).gather.held_index
         assert k is not None
@@ -128,32 +122,31 @@ class Steady:
             matrix = parameters[k] if on_rows else parameters[k].T
             np.matmul(matrix[place.columns], values.held[:, held].T, out=inside)
             if len(rows) > samples:
-                rows[samples:] = rows[samples - 1]
+                rows[samples:] = rows[samples - 1]  # lanes that are left over
 
         return multiplied
 
-    def _columns(self, place: Place) -> tuple[TableTerm, ndarray]:
-        """The term that a leaf is of, and which of its places belong to the members of the group in turn."""
-        leaf = place.leaf
-        term = (self.energies.costs if leaf.nudge else self.energies.tables)[leaf.number]
-        gather = term.gathers[0]
-        return term, gather.only_free(np.arange(gather.count)[None])[0, place.columns]
+    def _columns(self, place: Place) -> ndarray:
+        """Which of a term's places belong to the members of the group in turn."""
+        gather = self.lanes.term(place.leaf).gathers[0]
+        return gather.only_free(np.arange(gather.count)[None])[0, place.columns]
 
     def _parameter(self, place: Place, rows: ndarray) -> Write:
-        k = place.leaf.symbol
-        term, columns = self._columns(place)
-        index = as_slice(columns if term.table.positions is None else term.table.positions[columns])
-        whole = slice(None) if not self.data.shapes[k] else index
+        k, positions = place.leaf.symbol, self.lanes.term(place.leaf).table.positions
+        index: Any = slice(None)
+        if self.data.shapes[k]:
+            columns = self._columns(place)
+            index = as_slice(columns if positions is None else positions[columns])
 
         def write(parameters: Parameters, values: Values) -> None:
-            rows[:] = parameters[k].ravel()[whole]
+            rows[:] = parameters[k].ravel()[index]
 
         return write
 
     def _given(self, place: Place, rows: ndarray) -> Write:
         """Inputs and targets."""
         kind, k, lanes = place.leaf.kind, place.leaf.symbol, self.lanes
-        columns = as_slice(self._columns(place)[1])
+        columns = as_slice(self._columns(place))
 
         def write(parameters: Parameters, values: Values) -> None:
             array = (values.inputs if kind == "u" else values.targets)[k]
@@ -176,15 +169,19 @@ class Steady:
         lanes.take([self._matrix(source, rows, parameters) for source, rows in self.matrices])
         if self.guess.ndim > 1:
             lanes.fill(self.begin.whole, self.data.start(self.guess[samples], self.samples))
-        lanes.phases(
-            self.begin, lanes.planes[0], self.betas, self.steps, self.settling.boundary.step, self.total, 2*lanes.blocks
+        first, second, between = (lanes.planes[plane].first for plane in (*self.planes, sum(self.planes)//2))
+        blocks, width = lanes.blocks, lanes.width
+        total, costs = np.empty((len(self.betas)*blocks, width), lanes.dtype), np.empty((blocks, width), lanes.dtype)
+        step = self.settling.boundary.step
+        assert step is not None
+        finite, loss = lanes.layout.module.contrasted(
+            *lanes.phases(self.begin, lanes.planes[0], total, self.steps, step, self.betas), first, second, between,
+            lanes.keep, lanes.row, self.sums, costs, self.samples,
         )  # fmt: skip
-        if not math.isfinite(self.total.sum()):
+        if not finite:
             return None
-        losses = lanes.costs(lanes.planes[0]).astype(float)
-        found = self._contrast(given)
-        slopes = {symbol: part.astype(lanes.dtype, copy=False) for symbol, part in zip(values, found, strict=True)}
-        return Gradient(float(losses.mean()), losses, slopes, self.success, self.message)
+        slopes = dict(zip(values, self._contrast(given), strict=True))
+        return Gradient(loss, costs.ravel()[: self.samples].astype(float), slopes, self.success, self.message)
 
     def _values(self, parameters: Parameters, samples: ndarray) -> Values:
         inputs, targets = (
@@ -200,7 +197,7 @@ class Steady:
 
     def _contrast(self, given: Values) -> list[ndarray]:
         """The gradient of every parameter."""
-        apart, held, weight = self.lanes.difference(*self.planes), given.held, self.weight
+        apart, held, weight = self.lanes.between(*self.planes, self.sums), given.held, self.weight
         found: Slopes = {}
         for term in self.linear:
             assert term.linear is not None
@@ -216,14 +213,21 @@ class Steady:
                 slope = held[:, f.held_index].T @ apart.moved[:, g.index]
             slope *= weight*product.number
             found[k] = found[k] + slope if k in found else slope
-        if not self.tables and not self.products and not self.costs:
-            return [
-                found[k].reshape(value.shape) if k in found else np.zeros(value.shape, value.dtype)
-                for k, value in enumerate(given.parameters)
-            ]  # fmt: skip
+        if self.tables or self.products or self.costs:
+            parts = self._others(apart, given, found)
+        else:
+            parts = [found.get(k) for k in range(len(given.parameters))]
+        return [
+            np.zeros(value.shape, value.dtype) if part is None else
+            part.astype(value.dtype, copy=False).reshape(value.shape)
+            for part, value in zip(parts, given.parameters, strict=True)
+        ]  # fmt: skip
+
+    def _others(self, apart: Apart, given: Values, found: Slopes) -> list[ndarray]:
+        """The same with terms that are not simple."""
         one, other = (self.lanes.planes[plane].q for plane in self.planes)
         for other_term in (*self.tables, *self.products):
-            other_term.add_contrast(one, other, apart.moved, weight, found, None, apart)
+            other_term.add_contrast(one, other, apart.moved, self.weight, found, None, apart)
         by_cost: Slopes = {}
         for cost in self.costs:
             cost.add_theta(self.lanes.planes[0].q, by_cost, None)

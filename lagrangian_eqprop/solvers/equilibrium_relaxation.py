@@ -71,6 +71,7 @@ def _compiled(
     """The same steps by a compiled pass over the layers."""
     if energies.lanes is None:
         energies.lanes = Lanes(energies)
+        energies.lanes.read()
     state, number = energies.lanes.state(q), 0
     while number < iterations:
         burst = iterations if tolerance is None else min(_BURST, iterations - number)

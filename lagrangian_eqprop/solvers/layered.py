@@ -6,20 +6,20 @@ are what the rest of the library sees.
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy import ndarray
-from numpy.lib.stride_tricks import sliding_window_view
 
 from ..compiler.lanes import empty_rows, machine
 from ..compiler.layered import Layered, Leaf, layered
 from ..compiler.layered_text import Wording
 from .couplings import Dense
 from .energies import Energies
-from .gathering import as_slice
+from .energy_terms import TableTerm
+from .gathering import Gather, as_slice
 from .phase import Apart
 
 _PLANES = 5
@@ -43,6 +43,26 @@ def applies(energies: Energies, iterations: int) -> bool:
     return not any(product.own for product in energies.products)
 
 
+class Place(NamedTuple):
+    """Where the values of a leaf stand: from ``start`` on in ``flat``, or in ``rows`` where samples have their own."""
+
+    leaf: Leaf
+    columns: Any  # which values, among those of free coordinates, belong to the members of the group in turn
+    own: bool
+    start: int
+    count: int
+
+
+class Layout(NamedTuple):
+    """What depends on the structure alone."""
+
+    places: list[Place]
+    flat: int  # the length of ``flat``, and that of ``rows`` for one block
+    rows: int
+    module: Any
+    where: ndarray
+
+
 class Lanes:
     """An energy's values laid out for the compiled pass.
 
@@ -59,97 +79,106 @@ class Lanes:
         full = machine().bytes//self.dtype.itemsize
         self.width = full if energies.samples > full//2 else max(1, 1 << (energies.samples - 1).bit_length())
         self.blocks = -(-energies.samples//self.width)
-        count, fields = energies.width, sum(len(found.groups[bond.small].members) for bond in found.bonds)
-        spare = len(found.bonds)*count
-        self.scratch = [self._zeros(rows) for rows in (count, count, fields, fields, spare, spare)]  # X, K, G, C, S, F
-        self.zero = self._zeros(1)
+        self.length = self.blocks*self.width
         # distances of rows are odd numbers of lanes, which keeps rows apart in the cache
         self.stride, self.across = _PLANES*self.blocks | 1, self.blocks | 1
+        self.layout = self._laid_out()
+        self.flat = np.zeros(self.layout.flat, self.dtype)
+        count, fields = energies.width, sum(len(found.groups[bond.small].members) for bond in found.bonds)
+        spare = len(found.bonds)*count
+        self.rows, self.keep, self.zero, self.row, *self.scratch = self._zeros(
+            self.layout.rows*self.across, self.blocks + 1, 1, 1,
+            count, count, fields, fields, spare, spare,  # X, K, G, C, S, F
+        )  # fmt: skip
+        self.keep.ravel()[: energies.samples] = 1
+        whole = self.rows.reshape(-1, self.across*self.width)
+        self.values = [
+            whole[place.start : place.start + place.count, : self.length].T if place.own else
+            self.flat[place.start : place.start + place.count] for place in self.layout.places
+        ]  # fmt: skip
         planes = empty_rows(count*self.stride, self.width, self.dtype)
         self.planes = [State(self, planes, self.stride, plane*self.blocks) for plane in range(_PLANES)]
-        self.keep = self._zeros(self.blocks + 1)
-        self.keep.ravel()[: energies.samples] = 1
-        self._lay()
-        self.read()
+        self.states: list[State] = []
 
-    def _zeros(self, count: int) -> ndarray:
-        rows = empty_rows(count, self.width, self.dtype)
+    def _zeros(self, *counts: int) -> list[ndarray]:
+        rows = empty_rows(sum(counts), self.width, self.dtype)
         rows[:] = 0
-        return rows
+        ends = list(itertools.accumulate(counts))
+        return [rows[end - count : end] for end, count in zip(ends, counts, strict=True)]
 
-    # ------------------------------------------------------------------ values
-    def _source(self, leaf: Leaf) -> tuple[Callable[[], ndarray], Any]:
-        """What gives values (1 or B, places), and the positions in the state that they belong to."""
+    # ------------------------------------------------------------------ layout
+    def _laid_out(self) -> Layout:
         energies = self.energies
-        if leaf.kind == "field":
-            product = energies.products[leaf.number]
-            own = product.f if leaf.side == "rows" else product.g
-            return lambda: product.fields[leaf.side], own.gather.free
-        term = (energies.costs if leaf.nudge else energies.tables)[leaf.number]
-        gather = term.gathers[0]
+        leaves = [leaf for group in self.layered.groups for leaf in group.leaves]
+        kept: dict = energies.split.__dict__["layered"][id(energies.cost_plan)][2]
+        key = self.width, tuple(len(self._values(leaf)) > 1 for leaf in leaves)
+        if key not in kept:
+            kept[key] = self._new_layout(iter(key[1]))
+        return kept[key]
 
-        def values() -> ndarray:
-            value = np.atleast_2d(term.fixed[leaf.kind, leaf.symbol])
-            if value.shape[1] != gather.count:
-                value = np.broadcast_to(value, (len(value), gather.count))
-            return gather.only_free(value)
-
-        return values, gather.free
-
-    def _lay(self) -> None:
-        """Where everything stands, and the module for it."""
-        energies, found, at = self.energies, list[Place](), [0, 0]
-        for group in self.layered.groups:
+    def _new_layout(self, own: Iterator[bool]) -> Layout:
+        energies, groups = self.energies, self.layered.groups
+        places, lanes, where, at = list[Place](), list[list[bool]](), list[int](), [0, 0]
+        for group in groups:
+            mine = []
             for leaf in group.leaves:
-                values, positions = self._source(leaf)
+                positions = self._gather(leaf).free
                 order = np.argsort(positions)
                 order = order[np.searchsorted(positions, group.members, sorter=order)]
-                own = len(values()) > 1
-                found.append(Place(leaf, values, as_slice(order), own, at[own], len(order)))
-                at[own] += len(order)
-        self.flat = np.zeros(max(at[0], 1), self.dtype)
-        self.rows = self._zeros(max(at[1], 1)*self.across)
-        whole = self.rows.reshape(-1, self.across*self.width)
-        self.sources = [(place, whole[place.start : place.start + place.count].T if place.own else
-                         self.flat[place.start : place.start + place.count]) for place in found]  # fmt: skip
-        kept: dict = energies.split.__dict__["layered"][id(energies.cost_plan)][2]
-        key = self.width, tuple(place.own for place in found)
-        if key not in kept:
-            kept[key] = self._layout(found)
-        self.module, self.where = kept[key]
-
-    def _layout(self, places: list[Place]) -> tuple[Any, ndarray]:
-        """The compiled pass, and where everything begins."""
-        energies, groups = self.energies, self.layered.groups
-        bounds = [tuple(_bound(walls[group.members]) for walls in (energies.lower, energies.upper)) for group in groups]
-        left, lanes = iter(places), list[list[bool]]()
-        where: list[int] = []
-        for group in groups:
-            mine = [next(left) for _ in group.leaves]
+                mine.append(Place(leaf, as_slice(order), next(own), 0, len(order)))
+                mine[-1] = mine[-1]._replace(start=at[mine[-1].own])
+                at[mine[-1].own] += len(order)
+            places += mine
             lanes.append([place.own for place in mine])
             where += [int(group.members[0]), len(group.members), *(place.start for place in mine)]
         offset = 0
         for bond in self.layered.bonds:
             where.append(offset)
             offset += len(groups[bond.wide].members)*len(groups[bond.small].members)
+        bounds = [(_bound(energies.lower[group.members]), _bound(energies.upper[group.members])) for group in groups]
         wording = Wording(self.layered, lanes, bounds, self.width, machine().registers)
-        return wording.module(), np.array(where)
+        return Layout(places, max(at[0], 1), max(at[1], 1), wording.module(), np.array(where))
+
+    # ------------------------------------------------------------------ values
+    def term(self, leaf: Leaf) -> TableTerm:
+        """The term whose symbol a leaf is."""
+        return (self.energies.costs if leaf.nudge else self.energies.tables)[leaf.number]
+
+    def _gather(self, leaf: Leaf) -> Gather:
+        """The coordinates that values belong to."""
+        if leaf.kind == "field":
+            product = self.energies.products[leaf.number]
+            return (product.f if leaf.side == "rows" else product.g).gather
+        return self.term(leaf).gathers[0]
+
+    def _values(self, leaf: Leaf) -> ndarray:
+        """(1 or B, free ones of these coordinates)."""
+        if leaf.kind == "field":
+            return self.energies.products[leaf.number].fields[leaf.side]
+        gather, value = self._gather(leaf), np.atleast_2d(self.term(leaf).fixed[leaf.kind, leaf.symbol])
+        if value.shape[1] != gather.count:
+            value = np.broadcast_to(value, (len(value), gather.count))
+        return gather.only_free(value)
+
+    def write(self, place: Place, to: ndarray) -> None:
+        """The values that the energy has now."""
+        values = self._values(place.leaf)[:, place.columns]
+        if place.own:
+            self.fill(to, values)
+        else:
+            to[:] = values[0]
 
     def fill(self, to: ndarray, values: ndarray) -> None:
-        """Values (1 or B, n) of rows of lanes, transposed."""
+        """Values (1 or B, n) for samples and for lanes that are left over."""
         samples = self.energies.samples
         to[:samples] = values
-        if len(to) > samples:
+        if self.length > samples:
             to[samples:] = to[samples - 1]
 
     def read(self) -> None:
         """Take the values that the energy has now; states of earlier ones are given up."""
-        for place, to in self.sources:
-            values = place.values()[:, place.columns]
-            if place.own:
-                self.fill(to[: self.blocks*self.width], values)
-            else:
-                to[:] = values[0]
+        for place, to in zip(self.layout.places, self.values, strict=True):
+            self.write(place, to)
         matrices = []
         for bond in self.layered.bonds:
             operator = self.energies.products[bond.product].operator
@@ -159,9 +188,9 @@ class Lanes:
 
     def take(self, matrices: Sequence[ndarray]) -> None:
         """The matrices (wide, small) of all bonds."""
-        flat = [np.ravel(matrix) for matrix in matrices]
+        flat = [matrix.ravel() for matrix in matrices]
         self.M = flat[0] if len(flat) == 1 else np.concatenate(flat)
-        self.states: list[State] = []
+        self.states = []
 
     # ------------------------------------------------------------------ states
     def laid(self, q: ndarray) -> State:
@@ -174,79 +203,55 @@ class Lanes:
     def state(self, q: ndarray) -> State:
         """One that begins at q (B, free)."""
         known = next((state for state in self.states if state.q is q), None) or self.laid(q)
-        number = len(self.states)
-        to = self.planes[2*number] if 2*number < _PLANES else self.laid(q)
+        number = 2*len(self.states)
+        to = self.planes[number] if number < _PLANES else self.laid(q)
         to.begin = known
         self.states.append(to)
         return to
 
-    def phases(
-        self, begin: State, to: State, betas: ndarray, steps: ndarray, step: float, total: ndarray, apart: int = 0
-    ) -> None:  # fmt: skip
-        """Plain steps from one state to another, then from there to states that stand ``apart``, ...
+    def phases(self, begin: State, to: State, total: ndarray, steps: ndarray, step: float, betas: ndarray) -> tuple:
+        """The arguments of compiled phases: one from ``begin`` to ``to``, others from there to every second plane.
 
         ``total`` (phases*blocks, width) is given sums over all coordinates, which are finite where the states are.
         """
         energies = self.energies
-        self.module.relax(
-            begin.rows, begin.stride, begin.first, to.rows, to.stride, to.first, apart, total, self.flat, self.rows,
-            self.across, self.M, energies.lower, energies.upper, self.zero, *self.scratch, self.where, energies.width,
-            self.blocks, len(betas), steps, self.dtype.type(step), betas,
+        return (
+            begin.rows, begin.stride, begin.first, to.rows, to.stride, to.first, 2*self.blocks, total, self.flat,
+            self.rows, self.across, self.M, energies.lower, energies.upper, self.zero, *self.scratch,
+            self.layout.where, energies.width, self.blocks, len(betas), steps, self.dtype.type(step), betas,
         )  # fmt: skip
 
     def apart(self, one: ndarray, other: ndarray) -> Apart | None:
         """What the learning rule reads of two states (B, free); None where they do not have a place between them."""
         planes = {id(plane.q): number for number, plane in enumerate(self.planes)}
         first, second = (planes.get(id(q), -_PLANES) for q in (one, other))
-        return self.difference(first, second) if abs(first - second) == 2 else None
-
-    def difference(self, first: int, second: int) -> Apart:
-        """The same of two planes."""
-        one, to, other = (self.planes[plane] for plane in (first, (first + second)//2, second))
-        count = self.energies.width
-        sums = np.empty((count, self.width), self.dtype)
-        self.module.difference(
-            one.rows, self.stride, one.first, other.first, to.first, self.keep, sums, count, self.blocks
+        if abs(first - second) != 2:
+            return None
+        sums, begin = np.empty(self.energies.width), [plane.first for plane in self.planes]
+        self.layout.module.difference(
+            self.planes[0].rows, self.stride, begin[first], begin[second], begin[(first + second)//2], self.keep,
+            self.row, sums, len(sums), self.blocks,
         )  # fmt: skip
-        pairs = self.whole[:, min(first, second)], self.whole[:, (first + second)//2]
-        left, right = pairs if second < first else pairs[::-1]
-        return Apart(to.q, sums.sum(1, dtype=float), left, right)
+        return self.between(first, second, sums)
 
-    @functools.cached_property
-    def whole(self) -> ndarray:
-        """(free, plane, samples of it and of the next plane)."""
-        length = self.blocks*self.width
-        rows = self.planes[0].rows.reshape(self.energies.width, -1)
-        return sliding_window_view(rows, 2*length, 1)[:, : _PLANES*length : length]
-
-    def costs(self, state: State) -> ndarray:
-        """c of all samples, (B,)."""
-        costs = np.empty((self.blocks, self.width), self.dtype)
-        self.module.judged(
-            state.rows, state.first, state.stride, self.flat, self.rows, self.across, self.zero, self.where,
-            self.blocks, costs,
-        )  # fmt: skip
-        return costs.ravel()[: self.energies.samples]
-
-
-class Place(NamedTuple):
-    """Where the values of a leaf stand: from ``start`` on in ``flat``, or in ``rows`` where samples have their own."""
-
-    leaf: Leaf
-    values: Callable[[], ndarray]  # (1 or B, places)
-    columns: Any  # which places belong to the members of the group in turn
-    own: bool
-    start: int
-    count: int
+    def between(self, first: int, second: int, sums: ndarray) -> Apart:
+        """The same of two planes whose difference has been taken."""
+        middle = (first + second)//2
+        left, right = (self.planes[plane].pair for plane in sorted((min(first, middle), min(second, middle))))
+        return Apart(self.planes[middle].q, sums, *((left, right) if second < first else (right, left)))
 
 
 class State:
-    """A state in lanes: rows of an array, one every ``stride`` from ``first`` on; ``q`` is (B, free)."""
+    """A state in lanes: rows of an array, one every ``stride`` from ``first`` on.
+
+    ``q`` is (B, free), ``whole`` has lanes that are left over, too; ``pair`` (free, 2B) goes on with the next plane.
+    """
 
     def __init__(self, lanes: Lanes, rows: ndarray, stride: int, first: int) -> None:
         self.lanes, self.rows, self.stride, self.first = lanes, rows, stride, first
-        length = lanes.blocks*lanes.width
-        self.whole = rows.reshape(-1, stride*lanes.width)[:, first*lanes.width :][:, :length].T
+        begin, length = first*lanes.width, lanes.length
+        self.pair = rows.reshape(-1, stride*lanes.width)[:, begin : begin + 2*length]
+        self.whole = self.pair[:, :length].T
         self.q = self.whole[: lanes.energies.samples]
         self.begin, self.sums = self, np.zeros(0)
 
@@ -254,7 +259,9 @@ class State:
         """``steps`` plain steps."""
         lanes = self.lanes
         total = np.empty((lanes.blocks, lanes.width), lanes.dtype)
-        lanes.phases(self.begin, self, np.array([beta], lanes.dtype), np.array([steps]), step, total)
+        lanes.layout.module.relax(
+            *lanes.phases(self.begin, self, total, np.array([steps]), step, np.array([beta], lanes.dtype))
+        )  # fmt: skip
         self.begin, self.sums = self, total.ravel()[: lanes.energies.samples]
 
 
