@@ -17,13 +17,13 @@ from ..solvers.energy_terms import ProductTerm, Slopes, TableTerm, Values
 from ..solvers.equilibrium import Settling
 from ..solvers.gathering import as_slice
 from ..solvers.layered import Lanes, Place, applies
-from ..solvers.phase import Apart
 from ..solvers.statics import Statics
 from .estimators import Centered, Estimator, OneSided
 from .result import Gradient
 
 Parameters = list[ndarray]
 Write = Callable[[Parameters, Values], None]
+Contrast = tuple[int, Callable[[Values], ndarray]]  # of a parameter, and how its gradient is found
 
 
 def steady(settling: Settling, estimator: Estimator, data: Statics, guess: ndarray) -> Steady | None:
@@ -59,27 +59,44 @@ class Steady:
         self.lanes: Lanes = self.energies.lanes
         beta = abs(estimator.beta) if isinstance(estimator, Centered) else estimator.beta
         centered = isinstance(estimator, Centered)
-        self.betas = np.array([0.0, beta, -beta] if centered else [0.0, beta], self.lanes.dtype)
         self.planes = (2, 4) if centered else (2, 0)
         self.weight = (0.5 if centered else 1.0)/beta/self.samples
-        free, nudged = settling.iterations
-        self.steps = np.array([free, *[nudged]*(len(self.betas) - 1)])
-        self.begin = self.lanes.laid(settling.guess)
         self.success = np.ones(self.samples, bool)
-        self.message = f"relaxation: settled in {free} iterations"
-        self.sums = np.empty(self.energies.width)
+        self.message = f"relaxation: settled in {settling.iterations[0]} iterations"
+        self._lay_out(np.array([0.0, beta, -beta] if centered else [0.0, beta], self.lanes.dtype))
         self._find_simple()
+
+    def _lay_out(self, betas: ndarray) -> None:
+        """The arguments of the compiled pass, which are the same for every mini-batch."""
+        lanes, settling = self.lanes, self.settling
+        shape, (free, nudged), step = (lanes.blocks, lanes.width), settling.iterations, settling.boundary.step
+        total, self.costs = np.empty((len(betas)*shape[0], shape[1]), lanes.dtype), np.empty(shape, lanes.dtype)
+        self.begin, sums = lanes.laid(settling.guess), np.empty(self.energies.width)
+        self.apart = lanes.between(*self.planes, sums)
+        first, second, middle = (lanes.planes[plane].first for plane in (*self.planes, sum(self.planes)//2))
+        steps = np.array([free, *[nudged]*(len(betas) - 1)])
+        assert step is not None
+        self.arguments = (
+            *lanes.phases(self.begin, lanes.planes[0], total, steps, step, betas), first, second, middle, lanes.keep,
+            lanes.row, sums, self.costs, self.samples,
+        )  # fmt: skip
+        own = [[(array, len(array) > 1) for array in arrays] for arrays in (self.data.inputs, self.data.targets)]
+        self.inputs, self.targets = own
+        system = self.data.system
+        # where one input is all that is clamped, as it stands
+        (only,) = system.clamped if len(system.clamped) == 1 else (None,)
+        alone = only is not None and np.array_equal(system.clamped[only], self.data.split.clamped)
+        self.only = list(system.inputs).index(only) if alone else None
 
     # ------------------------------------------------------------------ what is simple
     def _find_simple(self) -> None:
         """Which terms are simple, and what writes the values of all leaves."""
         energies = self.energies
-        kinds = [(product, self._kind(product)) for product in energies.products]
-        self.simple = [(product, kind) for product, kind in kinds if kind is not None]
-        self.products = [product for product, kind in kinds if kind is None]
-        self.linear = [term for term in energies.tables if term.linear and term.gathers[term.linear[0][1]].all_free]
-        self.tables = [term for term in energies.tables if term.table.parameters and term not in self.linear]
-        self.costs = [term for term in energies.costs if term.table.parameters]
+        self.contrasts = list[Contrast]()
+        others = [term for term in (*energies.tables, *energies.products) if not self._is_simple(term)]
+        self.products = [term for term in others if isinstance(term, ProductTerm)]
+        self.tables = [term for term in others if isinstance(term, TableTerm) and term.table.parameters]
+        self.judges = [term for term in energies.costs if term.table.parameters]
         self.read = list(self.products)  # products that compute their fields and matrices
         self.writes: list[Write] = []
         for place, to in zip(self.lanes.layout.places, self.lanes.values, strict=True):
@@ -96,15 +113,37 @@ class Steady:
             product = energies.products[bond.product]
             self.matrices.append((product if product.parameter is None else product.parameter, bond.wide_is_rows))
 
-    def _kind(self, product: ProductTerm) -> str | None:
-        """Which sides of a product move, where it is a matrix between coordinates."""
-        if product.parameter is None or not (product.f.itself and product.g.itself):
-            return None
-        free = product.f.plain, product.g.plain
-        if all(free):
-            return "both"
-        held = (product.g if free[0] else product.f).gather.all_held and len(self.energies.values.held) > 1
-        return ("rows" if free[0] else "columns") if any(free) and held else None
+    def _is_simple(self, term: TableTerm | ProductTerm) -> bool:
+        """Whether the gradient of a term is a sum of changes or a product of matrices; then how it is found is kept."""
+        apart, weight = self.apart, self.weight
+        if isinstance(term, TableTerm):
+            gather = term.gathers[term.linear[0][1]] if term.linear else None
+            k = term.table.parameters[0] if term.table.parameters else 0
+            if gather is None or not gather.all_free or term.table.positions is not None or not self.data.shapes[k]:
+                return False
+            assert term.linear is not None
+            sums, scale = apart.sums[gather.index].reshape(self.data.shapes[k]), term.linear[1]*weight
+            self.contrasts.append((k, lambda values: sums*scale))
+            return True
+        if term.parameter is None or not (term.f.itself and term.g.itself):
+            return False
+        f, g, factor, held = term.f.gather, term.g.gather, weight*term.number, len(self.energies.values.held) > 1
+        if f.all_free and g.all_free:
+            left, right = apart.left[f.index], apart.right[g.index].T
+            self.contrasts.append((term.parameter, lambda values: _product(left, right, factor)))
+        elif f.all_held and g.all_free and held:
+            moved = apart.moved[:, g.index]
+            self.contrasts.append(
+                (term.parameter, lambda values: _product(values.held[:, f.held_index].T, moved, factor))
+            )
+        elif f.all_free and g.all_held and held:
+            moved = apart.moved[:, f.index].T
+            self.contrasts.append(
+                (term.parameter, lambda values: _product(moved, values.held[:, g.held_index], factor))
+            )
+        else:
+            return False
+        return True
 
     def _field(self, place: Place, rows: ndarray) -> Write:
         """A field that does not move: a matrix times clamped coordinates."""
@@ -157,38 +196,28 @@ class Steady:
     # ------------------------------------------------------------------ a mini-batch
     def gradient(self, values: Mapping[sp.Symbol, ndarray], samples: ndarray) -> Gradient | None:
         """The gradient of the mean loss; None where a sample is no number."""
-        lanes = self.lanes
         parameters = list(values.values())
         given, operators = self._values(parameters, samples), dict[Any, Any]()
-        for table in (*self.tables, *self.costs):
+        for table in (*self.tables, *self.judges):
             table.read(given)
         for product in self.read:
             product.read(given, operators)
         for write in self.writes:
             write(parameters, given)
-        lanes.take([self._matrix(source, rows, parameters) for source, rows in self.matrices])
+        self.lanes.take([self._matrix(source, rows, parameters) for source, rows in self.matrices])
         if self.guess.ndim > 1:
-            lanes.fill(self.begin.whole, self.data.start(self.guess[samples], self.samples))
-        first, second, between = (lanes.planes[plane].first for plane in (*self.planes, sum(self.planes)//2))
-        blocks, width = lanes.blocks, lanes.width
-        total, costs = np.empty((len(self.betas)*blocks, width), lanes.dtype), np.empty((blocks, width), lanes.dtype)
-        step = self.settling.boundary.step
-        assert step is not None
-        finite, loss = lanes.layout.module.contrasted(
-            *lanes.phases(self.begin, lanes.planes[0], total, self.steps, step, self.betas), first, second, between,
-            lanes.keep, lanes.row, self.sums, costs, self.samples,
-        )  # fmt: skip
+            self.lanes.fill(self.begin.whole, self.data.start(self.guess[samples], self.samples))
+        finite, loss = self.lanes.layout.module.contrasted(*self.arguments)
         if not finite:
             return None
         slopes = dict(zip(values, self._contrast(given), strict=True))
-        return Gradient(loss, costs.ravel()[: self.samples].astype(float), slopes, self.success, self.message)
+        return Gradient(loss, self.costs.ravel()[: self.samples].astype(float), slopes, self.success, self.message)
 
     def _values(self, parameters: Parameters, samples: ndarray) -> Values:
-        inputs, targets = (
-            [array.take(samples, 0) if len(array) > 1 else array for array in arrays]
-            for arrays in (self.data.inputs, self.data.targets)
-        )  # fmt: skip
-        return Values(parameters, self.data.shapes, inputs, targets, self.data.held(inputs), False)
+        inputs = [array.take(samples, 0) if own else array for array, own in self.inputs]
+        targets = [array.take(samples, 0) if own else array for array, own in self.targets]
+        held = self.data.held(inputs) if self.only is None else inputs[self.only]
+        return Values(parameters, self.data.shapes, inputs, targets, held, False)
 
     @staticmethod
     def _matrix(source: int | ProductTerm, rows: bool, parameters: Parameters) -> ndarray:
@@ -197,41 +226,35 @@ class Steady:
 
     def _contrast(self, given: Values) -> list[ndarray]:
         """The gradient of every parameter."""
-        apart, held, weight = self.lanes.between(*self.planes, self.sums), given.held, self.weight
         found: Slopes = {}
-        for term in self.linear:
-            assert term.linear is not None
-            (_, a), scale = term.linear
-            term.add_sums(term.table.parameters[0], apart.sums[None, term.gathers[a].index], found, scale*weight)
-        for product, kind in self.simple:
-            f, g, k = product.f.gather, product.g.gather, product.parameter
-            if kind == "both":
-                slope = apart.left[f.index] @ apart.right[g.index].T
-            elif kind == "rows":
-                slope = apart.moved[:, f.index].T @ held[:, g.held_index]
-            else:
-                slope = held[:, f.held_index].T @ apart.moved[:, g.index]
-            slope *= weight*product.number
-            found[k] = found[k] + slope if k in found else slope
-        if self.tables or self.products or self.costs:
-            parts = self._others(apart, given, found)
+        for k, contrast in self.contrasts:
+            part = contrast(given)
+            found[k] = found[k] + part if k in found else part
+        if self.tables or self.products or self.judges:
+            parts = self._others(given, found)
         else:
             parts = [found.get(k) for k in range(len(given.parameters))]
         return [
             np.zeros(value.shape, value.dtype) if part is None else
-            part.astype(value.dtype, copy=False).reshape(value.shape)
+            part if part.dtype == value.dtype else part.astype(value.dtype)
             for part, value in zip(parts, given.parameters, strict=True)
         ]  # fmt: skip
 
-    def _others(self, apart: Apart, given: Values, found: Slopes) -> list[ndarray]:
+    def _others(self, given: Values, found: Slopes) -> list[ndarray]:
         """The same with terms that are not simple."""
         one, other = (self.lanes.planes[plane].q for plane in self.planes)
-        for other_term in (*self.tables, *self.products):
-            other_term.add_contrast(one, other, apart.moved, self.weight, found, None, apart)
+        for term in (*self.tables, *self.products):
+            term.add_contrast(one, other, self.apart.moved, self.weight, found, None, self.apart)
         by_cost: Slopes = {}
-        for cost in self.costs:
+        for cost in self.judges:
             cost.add_theta(self.lanes.planes[0].q, by_cost, None)
         for k, part in by_cost.items():
             found[k] = found.get(k, 0.0) + part/self.samples
         self.energies.values = given
         return self.energies.gathered(found)
+
+
+def _product(left: ndarray, right: ndarray, factor: float) -> ndarray:
+    found = left @ right
+    found *= factor
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import time
@@ -166,7 +167,9 @@ def fit(
             raise invalid("epochs", f"at least {now.epoch + (now.step > 0)}, those of the checkpoint", came)
         rng.bit_generator.state = now.random
 
-    def slopes(samples: np.ndarray, first: bool) -> tuple[Gradient, dict[sp.Symbol, np.ndarray]]:
+    every_one = trained == list(values)
+
+    def slopes(samples: np.ndarray, first: bool) -> tuple[Gradient, Mapping[sp.Symbol, np.ndarray]]:
         if static:
             result = data.gradient_at_rest(now.values, samples, estimator, on_failure)
         else:
@@ -176,13 +179,15 @@ def fit(
                 parameters=data.take_parameters(now.values, samples), stability=stability if first else "ignore",
                 **part, **options,
             )  # fmt: skip
-        found = {symbol: result.parameters[symbol] for symbol in trained}
+        found = result.parameters if every_one else {symbol: result.parameters[symbol] for symbol in trained}
         _check_finite(result.loss, found)
         return result, found
 
     def step(found: Mapping[sp.Symbol, np.ndarray]) -> tuple[Any, dict[sp.Symbol, np.ndarray]]:
-        state, moved = optimiser.step(now.optimiser, {symbol: now.values[symbol] for symbol in trained}, found)
-        moved = {s: np.clip(v, *walls[s]) if s in walls else v for s, v in moved.items()}
+        values = dict(now.values) if every_one else {symbol: now.values[symbol] for symbol in trained}
+        state, moved = optimiser.step(now.optimiser, values, found)
+        if walls:
+            moved = {s: np.clip(v, *walls[s]) if s in walls else v for s, v in moved.items()}
         # one layout, that of a file: sums over other layouts differ in their last bits
         return state, {**now.values, **{s: np.asarray(v, order="C")[()] for s, v in moved.items()}}
 
@@ -210,7 +215,7 @@ def fit(
                         failure.history = history(f"failed {where}")  # type: ignore[attr-defined]
                         raise failure from error
                     state, values = step(found)
-                    good = int(np.isfinite(result.losses).sum())
+                    good = np.count_nonzero(np.isfinite(result.losses))
                     now = State(
                         values, state, now.random, epoch, number + 1, now.total + result.loss*good, now.count + good,
                         time.perf_counter() - begin, now.finished,
@@ -279,8 +284,9 @@ def _limits(data: Dataset, limits: Mapping[Any, Any] | None) -> dict[sp.Symbol, 
 
 
 def _check_finite(loss: float, slopes: Mapping[sp.Symbol, np.ndarray]) -> None:
-    if not np.isfinite(loss):
+    if not math.isfinite(loss):
         raise ConvergenceError(f"the loss is {loss}")
     for symbol, slope in slopes.items():
-        if not np.isfinite(slope).all():
+        # the sum of squares is finite where all are, unless it is too large, and is taken in a moment
+        if not math.isfinite(np.vdot(slope, slope)) and not np.isfinite(slope).all():
             raise ConvergenceError(f"the gradient of {symbol.name} is not finite")

@@ -69,9 +69,11 @@ class SGD:
     ) -> tuple[tuple[int, dict[Any, np.ndarray]], dict[Any, np.ndarray]]:
         """One step of descent; the equations above."""
         number, velocity = state
-        rate = {key: _rate(self.rate, number, key) for key in parameters}
-        moved = {key: self.momentum*velocity[key] + gradients[key] for key in parameters}
-        return (number + 1, moved), {key: value - rate[key]*moved[key] for key, value in parameters.items()}
+        kept, moved = {}, {}
+        for key, value in parameters.items():
+            change = self.momentum*velocity[key] + gradients[key] if self.momentum else gradients[key]
+            kept[key], moved[key] = change, value - _rate(self.rate, number, key)*change
+        return (number + 1, kept), moved
 
 
 @dataclass(frozen=True)

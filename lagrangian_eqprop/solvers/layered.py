@@ -96,6 +96,13 @@ class Lanes:
             whole[place.start : place.start + place.count, : self.length].T if place.own else
             self.flat[place.start : place.start + place.count] for place in self.layout.places
         ]  # fmt: skip
+        shapes = [(len(found.groups[bond.wide].members), len(found.groups[bond.small].members)) for bond in found.bonds]
+        ends = list(itertools.accumulate(wide*small for wide, small in shapes))
+        self.M = np.empty(ends[-1], self.dtype)
+        self.matrices = [
+            self.M[end - wide*small : end].reshape(wide, small)
+            for end, (wide, small) in zip(ends, shapes, strict=True)
+        ]  # fmt: skip
         planes = empty_rows(count*self.stride, self.width, self.dtype)
         self.planes = [State(self, planes, self.stride, plane*self.blocks) for plane in range(_PLANES)]
         self.states: list[State] = []
@@ -188,8 +195,8 @@ class Lanes:
 
     def take(self, matrices: Sequence[ndarray]) -> None:
         """The matrices (wide, small) of all bonds."""
-        flat = [matrix.ravel() for matrix in matrices]
-        self.M = flat[0] if len(flat) == 1 else np.concatenate(flat)
+        for to, matrix in zip(self.matrices, matrices, strict=True):
+            to[:] = matrix
         self.states = []
 
     # ------------------------------------------------------------------ states
