@@ -15,7 +15,7 @@ from ..eqprop.estimators import Estimator
 from ..eqprop.gradient import cost_list, gradient, problem_of
 from ..eqprop.initial import free_run
 from ..eqprop.result import Gradient
-from ..eqprop.steady import Steady, steady
+from ..eqprop.steady import MiniBatches
 from ..errors import ConvergenceError, invalid
 from ..grid import Grid
 from ..solvers.equilibrium import Settling
@@ -77,16 +77,11 @@ class Dataset:
         self, values: Arrays, samples: np.ndarray, estimator: Estimator, on_failure: str
     ) -> Gradient:  # fmt: skip
         """The gradient at the equilibria of some samples."""
-        size = samples.size
-        if size not in self._steady:
-            settling, boundary = self.settling(values, samples), self.boundary
-            assert isinstance(boundary, Equilibrium)
-            self._steady[size] = steady(settling, estimator, self._statics, boundary.guess)
-        quick = self._steady[size]
-        result = None if quick is None else quick.gradient(values, samples)
-        if result is None:
-            result = gradient_of(self.settling(values, samples), estimator, None, on_failure)
-        return result
+        if self._batches is None:
+            assert isinstance(self.boundary, Equilibrium)
+            self._batches = MiniBatches(self._statics, self.boundary, estimator)
+        result = self._batches.gradient(values, samples, lambda: self.settling(values, samples))
+        return gradient_of(self.settling(values, samples), estimator, None, on_failure) if result is None else result
 
     def settling(self, values: Arrays, samples: np.ndarray) -> Settling:
         """The equilibria of some samples; what does not depend on values is kept from mini-batch to mini-batch."""
@@ -103,7 +98,7 @@ class Dataset:
     def _read_static(self, statics: Statics, boundary: Equilibrium, inputs: Any, targets: Any) -> None:
         self._statics: Statics = statics
         self._settlings: dict[int, Settling] = {}  # by their number of samples
-        self._steady: dict[int, Steady | None] = {}
+        self._batches: MiniBatches | None = None
         self.size = statics.batch_of(boundary.guess) or 1
         self.values = dict(statics.values)
         self.batched_parameters = statics.own
