@@ -54,9 +54,9 @@ def __getattr__(name: str) -> Any:
     if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module = _LATER[name]
-    if not module:
-        return importlib.import_module(f".{name}", __name__)
-    return getattr(importlib.import_module(f".{module}", __name__), name)
+    found = importlib.import_module(f".{module or name}", __name__)
+    globals()[name] = found if not module else getattr(found, name)  # found at once the next time
+    return globals()[name]
 
 
 def __dir__() -> list[str]:

@@ -80,20 +80,22 @@ class Dataset:
         if self._batches is None:
             assert isinstance(self.boundary, Equilibrium)
             self._batches = MiniBatches(self._statics, self.boundary, estimator)
-        result = self._batches.gradient(values, samples, lambda: self.settling(values, samples))
+        result = self._batches.gradient(values, samples, lambda: Settling(*self._question(values, samples)))
         return gradient_of(self.settling(values, samples), estimator, None, on_failure) if result is None else result
 
     def settling(self, values: Arrays, samples: np.ndarray) -> Settling:
         """The equilibria of some samples; what does not depend on values is kept from mini-batch to mini-batch."""
-        statics = self._statics.part(self.take_parameters(values, samples), samples)
-        boundary = self.boundary
-        assert isinstance(boundary, Equilibrium)
-        guess = self._rows(boundary.guess, samples)
+        statics, boundary = self._question(values, samples)
         if samples.size not in self._settlings:
-            self._settlings[samples.size] = Settling(statics, boundary.of(guess))
+            self._settlings[samples.size] = Settling(statics, boundary)
         else:
-            self._settlings[samples.size].renew(statics, guess)
+            self._settlings[samples.size].renew(statics, boundary.guess)
         return self._settlings[samples.size]
+
+    def _question(self, values: Arrays, samples: np.ndarray) -> tuple[Statics, Equilibrium]:
+        assert isinstance(self.boundary, Equilibrium)
+        statics = self._statics.part(self.take_parameters(values, samples), samples)
+        return statics, self.boundary.of(self._rows(self.boundary.guess, samples))
 
     def _read_static(self, statics: Statics, boundary: Equilibrium, inputs: Any, targets: Any) -> None:
         self._statics: Statics = statics

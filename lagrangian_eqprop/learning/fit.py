@@ -20,11 +20,12 @@ from ..eqprop.result import Gradient
 from ..errors import ConvergenceError, invalid
 from ..grid import Grid
 from ..progress import bar
+from ..solvers.failures import all_finite
 from ..symbols.definition import Definition, lookup
 from .checkpoint import Checkpoint, State, describe
 from .dataset import Dataset, validator
 from .history import History
-from .optimisers import Adam, Optimiser
+from .optimisers import SGD, Adam, Optimiser
 
 
 def fit(
@@ -117,7 +118,10 @@ def fit(
         if checkpoint is not None:
             raise invalid("estimator", "other than Echo with a checkpoint, which does not keep its noise", "Echo")
         estimator = replace(estimator, seed=np.random.default_rng(estimator.seed))
-    if not isinstance(optimiser, Optimiser) or isinstance(optimiser, type):
+    # a look at the classes first: protocols are slow to ask
+    if not isinstance(optimiser, (Adam, SGD)) and (
+        not isinstance(optimiser, Optimiser) or isinstance(optimiser, type)
+    ):  # fmt: skip
         raise invalid("optimiser", "lep.SGD(...), lep.Adam(...) or an object with start and step", repr(optimiser))
     _check_count("epochs", epochs)
     if batch is not None:
@@ -287,6 +291,5 @@ def _check_finite(loss: float, slopes: Mapping[sp.Symbol, np.ndarray]) -> None:
     if not math.isfinite(loss):
         raise ConvergenceError(f"the loss is {loss}")
     for symbol, slope in slopes.items():
-        # the sum of squares is finite where all are, unless it is too large, and is taken in a moment
-        if not math.isfinite(np.vdot(slope, slope)) and not np.isfinite(slope).all():
+        if not all_finite(slope):
             raise ConvergenceError(f"the gradient of {symbol.name} is not finite")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -42,3 +43,9 @@ class Failures:
             f"{bad.size} of {self.step.size} samples failed; sample {b} at step {k} {way}"
             f"(t = {grid.start + k*grid.step:.4g}): {self.reason if stuck and self.reason else what}"
         )
+
+
+def all_finite(array: ndarray) -> bool:
+    """Whether all of a real array are numbers."""
+    # the sum of squares is finite where all are, unless it is too large, and is taken in a moment
+    return math.isfinite(np.vdot(array, array)) or bool(np.isfinite(array).all())

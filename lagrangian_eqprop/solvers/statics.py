@@ -19,6 +19,7 @@ from ..symbols.cost import Cost
 from ..symbols.definition import Definition
 from .energies import Energies
 from .energy_terms import Values
+from .failures import all_finite
 from .gathering import Split
 from .limits import refuse
 from .problem import bind, by_symbol
@@ -202,6 +203,6 @@ def _numbers(name: str, value: Any, dtype: Any) -> ndarray:
         array = np.array(value, dtype)
     except (TypeError, ValueError) as error:
         raise invalid(name, "numbers", repr(value)) from error
-    if not np.isfinite(array).all():
+    if not all_finite(array):
         raise invalid(name, "finite", "nan or inf")
     return array
