@@ -88,8 +88,9 @@ _RELAXED = (
     "source, source_stride, begin, target, stride, to, apart, total, flat, rows, across, M, lower, upper, zero, "
     "X, K, G, C, S, F, where, count, blocks, phases, steps, step, betas"
 )
+CONTRASTED = f"{_RELAXED}, one, other, between, keep, row, sums, costs, count_of_samples"
 _CONTRASTED = f'''@entry_jit
-def contrasted({_RELAXED}, one, other, between, keep, row, sums, costs, samples):
+def contrasted({CONTRASTED}):
     """All phases; the difference of two and its sums, the costs of the first; whether all are numbers, the mean cost."""
     relax({_RELAXED})
     difference(target, stride, one, other, between, keep, row, sums, count, blocks)
@@ -98,9 +99,9 @@ def contrasted({_RELAXED}, one, other, between, keep, row, sums, costs, samples)
     for k in range(checked.size):
         finite &= abs(checked[k]) < inf
     flat_costs = costs.ravel()
-    for b in range(samples):
+    for b in range(count_of_samples):
         mean += flat_costs[b]
-    return finite, mean/samples
+    return finite, mean/count_of_samples
 '''
 _ROWS = 4  # of a wide group at once: sums that do not wait for each other
 _SPARE = 2  # registers for a weight and a value of G

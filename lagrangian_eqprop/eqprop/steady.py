@@ -1,7 +1,8 @@
 """Gradients of mini-batches of one size by plain compiled steps: what a training asks again and again.
 
 Nothing is checked and nothing laid out twice: from one mini-batch to the next only parameters and samples change.
-What is simple, such as a matrix between coordinates, is read and contrasted here; all other terms do it themselves.
+What is simple, such as a matrix between coordinates, is read and contrasted by one compiled call together with the
+phases; all other terms do it themselves.
 """
 
 from __future__ import annotations
@@ -14,17 +15,15 @@ import sympy as sp
 from numpy import ndarray
 
 from ..boundary import Equilibrium
+from ..compiler.layered_text import CONTRASTED
+from ..compiler.layered_training import OF_PARAMETERS, Script
 from ..solvers.energy_terms import ProductTerm, Slopes, TableTerm, Values
 from ..solvers.equilibrium import Settling
-from ..solvers.gathering import as_slice
+from ..solvers.gathering import Gather
 from ..solvers.layered import Lanes, Place, applies
 from ..solvers.statics import Statics
 from .estimators import Centered, Estimator, OneSided
 from .result import Gradient
-
-Write = Callable[[Values], None]
-Contrast = tuple[int, Callable[[Values], ndarray]]  # of a parameter, and how its gradient is found
-
 
 class MiniBatches:
     """Gradients of the mini-batches of a data set.
@@ -89,18 +88,19 @@ class Steady:
 
     def __init__(self, settling: Settling, estimator: OneSided | Centered) -> None:
         self.energies, self.samples, self.shapes = settling.energies, settling.samples, settling.statics.shapes
-        self.lanes = self.energies.lanes or Lanes(self.energies)
-        self.data: Statics | None = None
+        self.lanes, self.data, self.inputs = Lanes(self.energies), settling.statics, len(settling.statics.inputs)
         centered = isinstance(estimator, Centered)
         beta = abs(estimator.beta) if centered else estimator.beta
         self.planes = (2, 4) if centered else (2, 0)
         self.weight = (0.5 if centered else 1.0)/beta/self.samples
         self.success = np.ones(self.samples, bool)
         self.message = f"relaxation: settled in {settling.iterations[0]} iterations"
-        self._lay_out(settling, [0.0, beta, -beta] if centered else [0.0, beta])
-        self._find_simple()
+        self.passed = self._arguments(settling, [0.0, beta, -beta] if centered else [0.0, beta])
+        self._write_script()
+        module: Any = self.script.module(self.lanes.layout.module.__name__, CONTRASTED)
+        self.compiled = module.gradient
 
-    def _lay_out(self, settling: Settling, betas: list[float]) -> None:
+    def _arguments(self, settling: Settling, betas: list[float]) -> tuple:
         """The arguments of the compiled pass, which are the same for every mini-batch."""
         lanes, (free, nudged), step = self.lanes, settling.iterations, settling.boundary.step
         shape, sums = (lanes.blocks, lanes.width), np.empty(self.energies.width)
@@ -109,7 +109,7 @@ class Steady:
         steps = np.array([free, *[nudged]*(len(betas) - 1)])
         places = (lanes.planes[plane].first for plane in (*self.planes, sum(self.planes)//2))
         assert step is not None
-        self.arguments = (
+        return (
             *lanes.phases(self.begin, lanes.planes[0], total, steps, step, np.array(betas, lanes.dtype)), *places,
             lanes.keep, lanes.row, sums, self.costs, self.samples,
         )  # fmt: skip
@@ -119,172 +119,171 @@ class Steady:
         self.data, self.guess = data, guess
         if guess.ndim < 2:
             self.lanes.fill(self.begin.whole, data.start(guess, 1))
-        # where one input is all that is clamped, it is held as it stands
-        clamped = data.system.clamped
-        only = next(iter(clamped)) if len(clamped) == 1 else None
-        alone = only is not None and np.array_equal(clamped[only], data.split.clamped)
-        self.only = list(data.system.inputs).index(only) if alone else None
-        if alone and data.inputs[self.only].shape[1] != len(data.split.clamped):
-            self.only = None
+        every = [*data.inputs, *data.targets]
+        for to, n, columns in self.constants:
+            to[:] = every[n][0, columns]
+        arrays = {**self.arrays, **{f"D{n}": array for n, array in enumerate(every)}}
+        names = self.script.names
+        self.fixed = (*self.passed, *(arrays[name] for name in names if name[0] not in OF_PARAMETERS))
+        self.moving = [(name[0], int(name[1:])) for name in names if name[0] in OF_PARAMETERS]
 
     # ------------------------------------------------------------------ what is simple
-    def _find_simple(self) -> None:
-        """Which terms are simple, and what writes the values of all leaves."""
-        energies = self.energies
-        self.contrasts = list[Contrast]()
-        others = [term for term in (*energies.tables, *energies.products) if not self._is_simple(term)]
-        self.products = [term for term in others if isinstance(term, ProductTerm)]
-        self.tables = [term for term in others if isinstance(term, TableTerm) and term.table.parameters]
+    def _write_script(self) -> None:
+        """What the compiled call does, and what is left to the terms themselves."""
+        energies, lanes = self.energies, self.lanes
+        self.script, self.arrays, self.scales = Script(), dict[str, ndarray](), list[float]()
+        self.tables = [t for t in energies.tables if t.table.parameters and not self._add_change(t)]
+        self.products = [product for product in energies.products if not self._add_product(product)]
         self.judges = [term for term in energies.costs if term.table.parameters]
         self.read = list(self.products)  # products that compute their fields and matrices
-        self.writes: list[Write] = []
-        for place, to in zip(self.lanes.layout.places, self.lanes.values, strict=True):
-            if place.leaf.kind == "field":
-                self.writes.append(self._field(place, to))
-            elif place.leaf.kind == "p":
-                self.writes.append(self._parameter(place, to))
-            else:
-                self.writes.append(self._given(place, to))
-        self.matrices: list[tuple[int | ProductTerm, bool]] = []
-        for bond in self.lanes.layered.bonds:
+        self.writes: list[tuple[Place, ndarray]] = []
+        self.constants: list[tuple[ndarray, int, ndarray]] = []
+        for number, (place, to) in enumerate(zip(lanes.layout.places, lanes.values, strict=True)):
+            self._add_leaf(number, place, to)
+        self.matrices: list[tuple[ndarray, ProductTerm, bool]] = []
+        for number, (bond, to) in enumerate(zip(lanes.layered.bonds, lanes.matrices, strict=True)):
             product = energies.products[bond.product]
-            self.matrices.append((product if product.parameter is None else product.parameter, bond.wide_is_rows))
+            if product.parameter is None:
+                self.matrices.append((to, product, bond.wide_is_rows))
+            else:
+                self.script.matrix(number, product.parameter, bond.wide_is_rows)
+                self.arrays[f"M{number}"] = to
+        self.arrays["scales"] = np.array(self.scales)
 
-    def _is_simple(self, term: TableTerm | ProductTerm) -> bool:
-        """Whether the gradient of a term is a sum of changes or a product of matrices; then how it is found is kept."""
-        apart, weight = self.apart, self.weight
-        if isinstance(term, TableTerm):
-            gather = term.gathers[term.linear[0][1]] if term.linear else None
-            k = term.table.parameters[0] if term.table.parameters else 0
-            if gather is None or not gather.all_free or term.table.positions is not None or not self.shapes[k]:
-                return False
-            assert term.linear is not None
-            sums, scale = apart.sums[gather.index].reshape(self.shapes[k]), term.linear[1]*weight
-            self.contrasts.append((k, lambda values: sums*scale))
-            return True
-        if term.parameter is None or not (term.f.itself and term.g.itself):
+    def _scale(self, factor: float) -> int:
+        self.scales.append(self.weight*factor)
+        return len(self.scales) - 1
+
+    def _samples(self, n: int) -> str:
+        """The name of an input's or a target's samples in a mini-batch."""
+        name, width = f"B{n}", [*self.data.inputs, *self.data.targets][n].shape[1]
+        if name not in self.arrays:
+            self.script.gathered(n)
+            self.arrays[name] = np.empty((self.lanes.length, width), self.lanes.dtype)
+        return name
+
+    def _held(self, gather: Gather) -> int | None:
+        """The input that is all of some coordinates as it stands; None where it takes more."""
+        (only, *more) = self.data.system.clamped or (None,)
+        if only is None or more or len(self.data.held(self.data.inputs)) == 1 or not gather.all_held:
+            return None
+        n, places = list(self.data.system.inputs).index(only), self.data.split.clamped
+        whole = np.array_equal(self.data.system.clamped[only], places) and self.data.inputs[n].shape[1] == len(places)
+        return n if whole and np.array_equal(gather.held, np.arange(len(places))) else None
+
+    def _add_change(self, term: TableTerm) -> bool:
+        """Whether the gradient of a term is a multiple of the changes of coordinates; then it is compiled."""
+        if term.linear is None or term.table.positions is not None:
             return False
-        f, g, factor, held = term.f.gather, term.g.gather, weight*term.number, len(self.energies.values.held) > 1
-        if f.all_free and g.all_free:
-            left, right = apart.left[f.index], apart.right[g.index].T
-            self.contrasts.append((term.parameter, lambda values: _product(left, right, factor)))
-        elif f.all_held and g.all_free and held:
-            moved = apart.moved[:, g.index]
-            self.contrasts.append(
-                (term.parameter, lambda values: _product(values.held[:, f.held_index].T, moved, factor))
-            )
-        elif f.all_free and g.all_held and held:
-            moved = apart.moved[:, f.index].T
-            self.contrasts.append(
-                (term.parameter, lambda values: _product(moved, values.held[:, g.held_index], factor))
-            )
-        else:
+        (_, a), factor = term.linear
+        gather, k = term.gathers[a], term.table.parameters[0]
+        if not gather.all_free or not self.shapes[k]:
             return False
+        number = self._scale(factor)
+        self.script.change(k, number)
+        self.arrays[f"C_{number}"] = gather.free
         return True
 
-    def _field(self, place: Place, rows: ndarray) -> Write:
-        """A field that does not move: a matrix times clamped coordinates."""
-        product, lanes, samples = self.energies.products[place.leaf.number], self.lanes, self.samples
-        if product in self.products or not isinstance(place.columns, slice) or not place.own:
-            if product not in self.read:
-                self.read.append(product)
-            return lambda values: lanes.write(place, rows)
-        on_rows, k, columns, inside = place.leaf.side == "rows", product.parameter, place.columns, rows[:samples].T
-        held = (product.g if on_rows else product.f).gather.held_index
-        assert k is not None
+    def _add_product(self, product: ProductTerm) -> bool:
+        """Whether the gradient of a term is a product of coordinates; then it is compiled."""
+        f, g, k, apart = product.f.gather, product.g.gather, product.parameter, self.apart
+        moving = self.lanes.planes[sum(self.planes)//2].whole.T
+        if k is None or not (product.f.itself and product.g.itself):
+            return False
+        if not all(isinstance(gather.index, slice) for gather in (f, g) if gather.all_free):
+            return False
+        if f.all_free and g.all_free:
+            factors: tuple[Any, Any] = (apart.left[f.index], apart.right[g.index])
+            across = (0, 1)
+        elif g.all_free and self._held(f) is not None:
+            factors, across = (self._held(f), moving[g.index]), (1, 1)
+        elif f.all_free and self._held(g) is not None:
+            factors, across = (moving[f.index], self._held(g)), (0, 0)
+        else:
+            return False
+        number = self._scale(product.number)
+        names = [self._samples(x) if isinstance(x, int) else f"{side}{number}"
+                 for side, x in zip("LR", factors, strict=True)]  # fmt: skip
+        self.arrays.update({name: x for name, x in zip(names, factors, strict=True) if not isinstance(x, int)})
+        self.script.product(k, number, names[0], names[1], across)
+        return True
 
-        def write(values: Values) -> None:
-            matrix = values.parameters[k] if on_rows else values.parameters[k].T
-            np.matmul(matrix[columns], values.held[:, held].T, out=inside)
-            if len(rows) > samples:
-                rows[samples:] = rows[samples - 1]  # lanes that are left over
-
-        return write
-
-    def _columns(self, place: Place) -> ndarray:
-        """Which of a term's places belong to the members of the group in turn."""
-        gather = self.lanes.term(place.leaf).gathers[0]
-        return gather.only_free(np.arange(gather.count)[None])[0, place.columns]
-
-    def _parameter(self, place: Place, rows: ndarray) -> Write:
-        k, positions = place.leaf.symbol, self.lanes.term(place.leaf).table.positions
-        index: Any = slice(None)
-        if self.shapes[k]:
-            columns = self._columns(place)
-            index = as_slice(columns if positions is None else positions[columns])
-
-        def write(values: Values) -> None:
-            rows[:] = values.parameters[k].ravel()[index]
-
-        return write
-
-    def _given(self, place: Place, rows: ndarray) -> Write:
-        """Inputs and targets."""
-        kind, k, lanes = place.leaf.kind, place.leaf.symbol, self.lanes
-        columns = as_slice(self._columns(place))
-
-        def write(values: Values) -> None:
-            array = (values.inputs if kind == "u" else values.targets)[k]
-            array = array if array.shape[1] == 1 else array[:, columns]
-            if place.own:
-                lanes.fill(rows, array)
-            else:
-                rows[:] = array[0]
-
-        return write
+    def _add_leaf(self, number: int, place: Place, to: ndarray) -> None:
+        leaf, script = place.leaf, self.script
+        if leaf.kind == "field":
+            product, on_rows = self.energies.products[leaf.number], leaf.side == "rows"
+            n = self._held((product.g if on_rows else product.f).gather)
+            whole = isinstance(place.columns, slice) and place.columns == slice(0, place.count)
+            if product in self.products or n is None or not whole or not place.own:
+                if product not in self.read:
+                    self.read.append(product)
+                self.writes.append((place, to))
+                return
+            assert product.parameter is not None
+            self._samples(n)
+            script.field(number, product.parameter, n, on_rows)
+            self.arrays[f"V{number}"] = to.T
+            return
+        term = self.lanes.term(leaf)
+        gather, positions = term.gathers[0], term.table.positions
+        columns = gather.only_free(np.arange(gather.count)[None])[0, place.columns]
+        if leaf.kind == "p":
+            index = columns if positions is None else positions[columns]
+            script.parameter(number, leaf.symbol)
+            self.arrays |= {f"V{number}": to, f"C{number}": index if self.shapes[leaf.symbol] else 0*index}
+            return
+        n = leaf.symbol + (0 if leaf.kind == "u" else self.inputs)
+        columns = columns if [*self.data.inputs, *self.data.targets][n].shape[1] > 1 else 0*columns
+        if place.own:
+            self._samples(n)
+            script.given(number, n)
+            self.arrays |= {f"V{number}": to.T, f"C{number}": columns}
+        else:
+            self.constants.append((to, n, columns))
 
     # ------------------------------------------------------------------ a mini-batch
     def gradient(self, values: Mapping[sp.Symbol, ndarray], samples: ndarray) -> Gradient | None:
         """The gradient of the mean loss; None where a sample is no number."""
-        given = self._values(list(values.values()), samples)
-        operators: dict = {}
+        parameters = list(values.values())
+        given = self._prepare(parameters, samples) if self.read or self.tables or self.judges else None
+        if self.guess.ndim > 1:
+            self.lanes.fill(self.begin.whole, self.data.start(self.guess[samples], self.samples))
+        dtype = self.lanes.dtype
+        found: Slopes = {k: np.empty(self.shapes[k], dtype) for k in self.script.known}
+        finite, loss = self.compiled(samples, *self.fixed, *[
+            parameters[k] if kind == "W" else found[k] if kind == "G" else
+            (parameters if kind == "P" else found)[k].ravel() for kind, k in self.moving
+        ])  # fmt: skip
+        if not finite:
+            return None
+        parts = [found.get(k) for k in range(len(parameters))] if given is None else self._others(given, found)
+        slopes = {
+            symbol: np.zeros(shape, dtype) if part is None else part.astype(dtype, copy=False)
+            for symbol, shape, part in zip(values, self.shapes, parts, strict=True)
+        }  # fmt: skip
+        return Gradient(loss, self.costs.ravel()[: self.samples].astype(float), slopes, self.success, self.message)
+
+    def _prepare(self, parameters: list[ndarray], samples: ndarray) -> Values:
+        """What is not simple reads its values."""
+        data, operators = self.data, dict[Any, Any]()
+        inputs, targets = (
+            [array.take(samples, 0) if len(array) > 1 else array for array in arrays]
+            for arrays in (data.inputs, data.targets)
+        )  # fmt: skip
+        given = Values(parameters, self.shapes, inputs, targets, data.held(inputs), False)
         for table in (*self.tables, *self.judges):
             table.read(given)
         for product in self.read:
             product.read(given, operators)
-        for write in self.writes:
-            write(given)
-        self.lanes.take([self._matrix(source, rows, given) for source, rows in self.matrices])
-        if self.guess.ndim > 1:
-            assert self.data is not None
-            self.lanes.fill(self.begin.whole, self.data.start(self.guess[samples], self.samples))
-        finite, loss = self.lanes.layout.module.contrasted(*self.arguments)
-        if not finite:
-            return None
-        slopes = dict(zip(values, self._contrast(given), strict=True))
-        return Gradient(loss, self.costs.ravel()[: self.samples].astype(float), slopes, self.success, self.message)
-
-    def _values(self, parameters: list[ndarray], samples: ndarray) -> Values:
-        data = self.data
-        assert data is not None
-        inputs = [array.take(samples, 0) if len(array) > 1 else array for array in data.inputs]
-        targets = [array.take(samples, 0) if len(array) > 1 else array for array in data.targets]
-        held = data.held(inputs) if self.only is None else inputs[self.only]
-        return Values(parameters, self.shapes, inputs, targets, held, False)
-
-    @staticmethod
-    def _matrix(source: int | ProductTerm, rows: bool, given: Values) -> ndarray:
-        matrix = given.parameters[source] if isinstance(source, int) else source.operator.dense()
-        return matrix if rows else matrix.T
-
-    def _contrast(self, given: Values) -> list[ndarray]:
-        """The gradient of every parameter."""
-        found: Slopes = {}
-        for k, contrast in self.contrasts:
-            part = contrast(given)
-            found[k] = found[k] + part if k in found else part
-        if self.tables or self.products or self.judges:
-            parts = self._others(given, found)
-        else:
-            parts = [found.get(k) for k in range(len(given.parameters))]
-        return [
-            np.zeros(value.shape, value.dtype) if part is None else
-            part if part.dtype == value.dtype else part.astype(value.dtype)
-            for part, value in zip(parts, given.parameters, strict=True)
-        ]  # fmt: skip
+        for place, to in self.writes:
+            self.lanes.write(place, to)
+        for to, product, wide_is_rows in self.matrices:
+            matrix = product.operator.dense()
+            to[:] = matrix if wide_is_rows else matrix.T
+        return given
 
     def _others(self, given: Values, found: Slopes) -> list[ndarray]:
-        """The same with terms that are not simple."""
+        """The gradient of every parameter, with terms that are not simple."""
         one, other = (self.lanes.planes[plane].q for plane in self.planes)
         for term in (*self.tables, *self.products):
             term.add_contrast(one, other, self.apart.moved, self.weight, found, None, self.apart)
@@ -295,9 +294,3 @@ class Steady:
             found[k] = found.get(k, 0.0) + part/self.samples
         self.energies.values = given
         return self.energies.gathered(found)
-
-
-def _product(left: ndarray, right: ndarray, factor: float) -> ndarray:
-    found = left @ right
-    found *= factor
-    return found
