@@ -45,9 +45,10 @@ class MiniBatches:
         plain = boundary.tolerance is None and boundary.step is not None and boundary.solver in (None, "relaxation")
         kinds = isinstance(estimator, (OneSided, Centered)) and data.compiled and not data.own
         self.key = (
-            type(estimator), estimator.beta, boundary.step, boundary.iterations, data.dtype, shapes
+            type(estimator), estimator.beta, boundary.step, boundary.iterations, data.dtype.char, shapes
         ) if plain and kinds and isinstance(estimator, (OneSided, Centered)) else None  # fmt: skip
-        self.refused: set[int] = set()  # numbers of samples
+        self.keys: dict[int, tuple] = {}  # by their number of samples
+        self.refused: set[int] = set()
 
     def gradient(
         self, values: Mapping[sp.Symbol, ndarray], samples: ndarray, settling: Callable[[], Settling]
@@ -56,7 +57,8 @@ class MiniBatches:
         size = samples.size
         if self.key is None or size in self.refused:
             return None
-        steady = self.shelf.pop((size, *self.key), None)
+        key = self.keys.get(size) or self.keys.setdefault(size, (size, *self.key))
+        steady = self.shelf.pop(key, None)
         if steady is None:
             first = settling()
             if first.batch is None or not _applies(first):
@@ -67,7 +69,7 @@ class MiniBatches:
         if steady.data is not self.data:
             steady.adopt(self.data, self.guess)
         found = steady.gradient(values, samples)
-        self.shelf[size, *self.key] = steady
+        self.shelf[key] = steady
         return found
 
 
@@ -125,7 +127,10 @@ class Steady:
         arrays = {**self.arrays, **{f"D{n}": array for n, array in enumerate(every)}}
         names = self.script.names
         self.fixed = (*self.passed, *(arrays[name] for name in names if name[0] not in OF_PARAMETERS))
-        self.moving = [(name[0], int(name[1:])) for name in names if name[0] in OF_PARAMETERS]
+        moving = [name for name in names if name[0] in OF_PARAMETERS]
+        self.moving = [(name[0] in "GH", int(name[1:])) for name in moving]
+        self.lists = [n for n, name in enumerate(moving) if name[0] in "PH"]
+        self.untouched = len(self.script.known) < len(self.shapes)
 
     # ------------------------------------------------------------------ what is simple
     def _write_script(self) -> None:
@@ -248,20 +253,17 @@ class Steady:
         given = self._prepare(parameters, samples) if self.read or self.tables or self.judges else None
         if self.guess.ndim > 1:
             self.lanes.fill(self.begin.whole, self.data.start(self.guess[samples], self.samples))
-        dtype = self.lanes.dtype
-        found: Slopes = {k: np.empty(self.shapes[k], dtype) for k in self.script.known}
-        finite, loss = self.compiled(samples, *self.fixed, *[
-            parameters[k] if kind == "W" else found[k] if kind == "G" else
-            (parameters if kind == "P" else found)[k].ravel() for kind, k in self.moving
-        ])  # fmt: skip
+        slopes = [np.empty(shape, self.lanes.dtype) for shape in self.shapes]
+        moving = [(slopes if is_slope else parameters)[k] for is_slope, k in self.moving]
+        for n in self.lists:
+            moving[n] = moving[n].ravel()
+        finite, loss = self.compiled(samples, *self.fixed, *moving)
         if not finite:
             return None
-        parts = [found.get(k) for k in range(len(parameters))] if given is None else self._others(given, found)
-        slopes = {
-            symbol: np.zeros(shape, dtype) if part is None else part.astype(dtype, copy=False)
-            for symbol, shape, part in zip(values, self.shapes, parts, strict=True)
-        }  # fmt: skip
-        return Gradient(loss, self.costs.ravel()[: self.samples].astype(float), slopes, self.success, self.message)
+        if given is not None or self.untouched:
+            slopes = self._others(given, slopes)
+        losses = self.costs.ravel()[: self.samples].astype(float)
+        return Gradient(loss, losses, dict(zip(values, slopes, strict=True)), self.success, self.message)
 
     def _prepare(self, parameters: list[ndarray], samples: ndarray) -> Values:
         """What is not simple reads its values."""
@@ -282,15 +284,18 @@ class Steady:
             to[:] = matrix if wide_is_rows else matrix.T
         return given
 
-    def _others(self, given: Values, found: Slopes) -> list[ndarray]:
-        """The gradient of every parameter, with terms that are not simple."""
-        one, other = (self.lanes.planes[plane].q for plane in self.planes)
-        for term in (*self.tables, *self.products):
-            term.add_contrast(one, other, self.apart.moved, self.weight, found, None, self.apart)
-        by_cost: Slopes = {}
-        for cost in self.judges:
-            cost.add_theta(self.lanes.planes[0].q, by_cost, None)
-        for k, part in by_cost.items():
-            found[k] = found.get(k, 0.0) + part/self.samples
-        self.energies.values = given
-        return self.energies.gathered(found)
+    def _others(self, given: Values | None, slopes: list[ndarray]) -> list[ndarray]:
+        """The gradient of every parameter, with terms that are not simple, or that have no gradient."""
+        found: Slopes = {k: slopes[k] for k in self.script.known}
+        if given is not None:
+            one, other = (self.lanes.planes[plane].q for plane in self.planes)
+            for term in (*self.tables, *self.products):
+                term.add_contrast(one, other, self.apart.moved, self.weight, found, None, self.apart)
+            by_cost: Slopes = {}
+            for cost in self.judges:
+                cost.add_theta(self.lanes.planes[0].q, by_cost, None)
+            for k, part in by_cost.items():
+                found[k] = found.get(k, 0.0) + part/self.samples
+            self.energies.values = given
+            return [part.astype(self.lanes.dtype, copy=False) for part in self.energies.gathered(found)]
+        return [found.get(k, np.zeros_like(part)) for k, part in enumerate(slopes)]
