@@ -291,14 +291,19 @@ class Wording:
             '    """Phases from the source, then from the end of the first one, to ``to``, ``to + apart``, ..."""',
             *self._places(), "    for k in range(blocks):", "        for p in range(phases):",
             "            beta = betas[p]",
-            "            for i in range(count):",
-            "                if p:",
-            "                    moved(X, i, target, to + i*stride + k)",
-            "                else:",
+            "            if p == 0:",
+            "                for i in range(count):",
             "                    moved(X, i, source, begin + i*source_stride + k)",
+            "            elif p > 1:",
+            "                for i in range(count):",
+            "                    moved(X, i, target, to + i*stride + k)",
         ]  # fmt: skip
         for k in range(len(groups)):
-            lines += [f"            for j in range(n{k}):", f"                still_{k}({self._given(k)})"]
+            always = ("beta", 0) in self.layered.graph.symbols([groups[k].still])
+            lines += [
+                f"            for j in range(n{k}{'' if always else ' if p == 0 else 0'}):",
+                f"                still_{k}({self._given(k)})",
+            ]
         lines += [f"            {line}" for line in self._features()]
         lines.append("            for n in range(steps[p]):")
         for k in sorted(range(len(groups)), key=lambda k: k in self.small):

@@ -37,7 +37,7 @@ class State:
 
     values: dict[sp.Symbol, np.ndarray]
     optimiser: Any
-    random: Any  # the random generator's state when this epoch began
+    random: Any  # the random generator's state when this epoch began; None where no file keeps it
     epoch: int = 0
     step: int = 0  # steps of this epoch that are done
     total: float = 0.0  # the sum of the losses of this epoch's samples so far, and their number

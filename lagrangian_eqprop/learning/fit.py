@@ -152,15 +152,17 @@ def fit(
 
     kind = np.dtype(dtype) if static else np.dtype(float)
     values = {symbol: np.array(value, kind, order="C") for symbol, value in data.values.items()}
-    now = State(values, optimiser.start({symbol: values[symbol] for symbol in trained}), rng.bit_generator.state)
-    keeper = None
+    keeper, begun = None, None
     if checkpoint is not None:
+        begun = rng.bit_generator.state
         keeper = Checkpoint(checkpoint, every, describe(
             system, cost_list(cost), optimiser, None if grid is None else grid.t, boundary=boundary, grid=grid,
             targets=targets, inputs=inputs, parameters=data.values, batch=size, train=trained, limits=walls, seed=seed,
             estimator=estimator, stability=stability, on_failure=on_failure, method=method, compiled=compiled,
             dtype=str(np.dtype(dtype)), validation="a function" if callable(validation) else validation,
         ))  # fmt: skip
+    now = State(values, optimiser.start({symbol: values[symbol] for symbol in trained}), begun)
+    if keeper is not None:
         kept = keeper.read(values)
         if kept is None:
             keeper.write(now)  # a folder that cannot be written is told before the work, not after it
@@ -232,9 +234,8 @@ def fit(
                         keeper.write(now)
                 verdict = None if judge is None else np.asarray(judge(dict(now.values)), float)
                 ended = (now.total/now.count, verdict, time.perf_counter() - begin)
-                now = State(
-                    now.values, now.optimiser, rng.bit_generator.state, epoch + 1, finished=(*now.finished, ended)
-                )  # fmt: skip
+                begun = None if keeper is None else rng.bit_generator.state
+                now = State(now.values, now.optimiser, begun, epoch + 1, finished=(*now.finished, ended))
                 if keeper is not None and (now.epoch == epochs or keeper.due(now, many)):
                     keeper.write(now)
     except KeyboardInterrupt:
