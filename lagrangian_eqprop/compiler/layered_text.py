@@ -16,7 +16,6 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from ..symbols.graph import Node
 from . import cache
 from .layered import Layered
 from .writer import Writer, literal
@@ -91,7 +90,7 @@ _RELAXED = (
 CONTRASTED = f"{_RELAXED}, one, other, between, keep, row, sums, costs, count_of_samples"
 _CONTRASTED = f'''@entry_jit
 def contrasted({CONTRASTED}):
-    """All phases; the difference of two and its sums, the costs of the first; whether all are numbers, the mean cost."""
+    """All phases, the difference of two and its sums, costs of the first; whether all are numbers, and the mean cost."""
     relax({_RELAXED})
     difference(target, stride, one, other, between, keep, row, sums, count, blocks)
     judged(target, to, stride, flat, rows, across, zero, where, blocks, costs)

@@ -25,6 +25,7 @@ from ..solvers.statics import Statics
 from .estimators import Centered, Estimator, OneSided
 from .result import Gradient
 
+
 class MiniBatches:
     """Gradients of the mini-batches of a data set.
 
@@ -218,7 +219,7 @@ class Steady:
         if leaf.kind == "field":
             product, on_rows = self.energies.products[leaf.number], leaf.side == "rows"
             n = self._held((product.g if on_rows else product.f).gather)
-            whole = isinstance(place.columns, slice) and place.columns == slice(0, place.count)
+            whole = isinstance(place.columns, slice) and place.columns == slice(0, place.length)
             if product in self.products or n is None or not whole or not place.own:
                 if product not in self.read:
                     self.read.append(product)
@@ -289,7 +290,8 @@ class Steady:
         found: Slopes = {k: slopes[k] for k in self.script.known}
         if given is not None:
             one, other = (self.lanes.planes[plane].q for plane in self.planes)
-            for term in (*self.tables, *self.products):
+            terms: list[TableTerm | ProductTerm] = [*self.tables, *self.products]
+            for term in terms:
                 term.add_contrast(one, other, self.apart.moved, self.weight, found, None, self.apart)
             by_cost: Slopes = {}
             for cost in self.judges:

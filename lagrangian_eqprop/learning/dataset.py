@@ -52,6 +52,7 @@ class Dataset:
             raise invalid("cost", "a lep.Cost or a non-empty list of them", repr(cost))
         given = {"targets": targets, "inputs": inputs, "parameters": parameters}
         self.boundary = boundary
+        self._batches: MiniBatches | None = None
         if isinstance(boundary, Equilibrium):
             choices: dict[str, Any] = {**given, **options}
             self._read_static(Statics(system, cost_list(cost), **choices), boundary, inputs, targets)
@@ -100,7 +101,6 @@ class Dataset:
     def _read_static(self, statics: Statics, boundary: Equilibrium, inputs: Any, targets: Any) -> None:
         self._statics: Statics = statics
         self._settlings: dict[int, Settling] = {}  # by their number of samples
-        self._batches: MiniBatches | None = None
         self.size = statics.batch_of(boundary.guess) or 1
         self.values = dict(statics.values)
         self.batched_parameters = statics.own

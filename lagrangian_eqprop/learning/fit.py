@@ -162,7 +162,7 @@ def fit(
             dtype=str(np.dtype(dtype)), validation="a function" if callable(validation) else validation,
         ))  # fmt: skip
     now = State(values, optimiser.start({symbol: values[symbol] for symbol in trained}), begun)
-    if keeper is not None:
+    if keeper is not None and checkpoint is not None:
         kept = keeper.read(values)
         if kept is None:
             keeper.write(now)  # a folder that cannot be written is told before the work, not after it
@@ -221,7 +221,7 @@ def fit(
                         failure.history = history(f"failed {where}")  # type: ignore[attr-defined]
                         raise failure from error
                     state, values = step(found)
-                    good = np.count_nonzero(np.isfinite(result.losses))
+                    good = int(np.count_nonzero(np.isfinite(result.losses)))
                     now = State(
                         values, state, now.random, epoch, number + 1, now.total + result.loss*good, now.count + good,
                         time.perf_counter() - begin, now.finished,

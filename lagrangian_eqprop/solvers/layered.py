@@ -50,7 +50,7 @@ class Place(NamedTuple):
     columns: Any  # which values, among those of free coordinates, belong to the members of the group in turn
     own: bool
     start: int
-    count: int
+    length: int
 
 
 class Layout(NamedTuple):
@@ -93,8 +93,8 @@ class Lanes:
         self.keep.ravel()[: energies.samples] = 1
         whole = self.rows.reshape(-1, self.across*self.width)
         self.values = [
-            whole[place.start : place.start + place.count, : self.length].T if place.own else
-            self.flat[place.start : place.start + place.count] for place in self.layout.places
+            whole[place.start : place.start + place.length, : self.length].T if place.own else
+            self.flat[place.start : place.start + place.length] for place in self.layout.places
         ]  # fmt: skip
         shapes = [(len(found.groups[bond.wide].members), len(found.groups[bond.small].members)) for bond in found.bonds]
         ends = list(itertools.accumulate(wide*small for wide, small in shapes))
