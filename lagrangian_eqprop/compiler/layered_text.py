@@ -24,8 +24,6 @@ _HEADER = '''"""Relaxation of layers. Generated; do not edit."""
 
 from __future__ import annotations
 
-from math import inf
-
 from numba import njit
 
 from lagrangian_eqprop.compiler.straight import straight
@@ -83,25 +81,10 @@ def difference(rows, stride, one, other, to, keep, row, sums, count, blocks):
         for lane in range(WIDTH):
             sums[i] += row[0, lane]
 '''
-_RELAXED = (
+RELAXED = (
     "source, source_stride, begin, target, stride, to, apart, total, flat, rows, across, M, lower, upper, zero, "
     "X, K, G, C, S, F, where, count, blocks, phases, steps, step, betas"
 )
-CONTRASTED = f"{_RELAXED}, one, other, between, keep, row, sums, costs, count_of_samples"
-_CONTRASTED = f'''@entry_jit
-def contrasted({CONTRASTED}):
-    """All phases, the difference of two and its sums, costs of the first; whether all are numbers, and the mean cost."""
-    relax({_RELAXED})
-    difference(target, stride, one, other, between, keep, row, sums, count, blocks)
-    judged(target, to, stride, flat, rows, across, zero, where, blocks, costs)
-    finite, mean, checked = True, 0.0, total.ravel()
-    for k in range(checked.size):
-        finite &= abs(checked[k]) < inf
-    flat_costs = costs.ravel()
-    for b in range(count_of_samples):
-        mean += flat_costs[b]
-    return finite, mean/count_of_samples
-'''
 _ROWS = 4  # of a wide group at once: sums that do not wait for each other
 _SPARE = 2  # registers for a weight and a value of G
 Bound = float | bool  # of a group: one number, whether its members have any
@@ -170,7 +153,7 @@ class Wording:
         for n, (_, feature) in enumerate(self.layered.features):
             lines, (value,) = Writer(self.layered.graph, [feature], {("q", 0): "x"}).write()
             parts.append(_straight(f"feature_{n}", "G, g, X, i", ["x = X[i]", *lines, f"G[g] = {value}"], []))
-        return "\n\n".join([*parts, self._loop(), self._judgement(), _CONTRASTED])
+        return "\n\n".join([*parts, self._loop(), self._judgement()])
 
     def _mine(self, k: int) -> list[int]:
         """The bonds to small groups of a wide one."""
@@ -286,7 +269,7 @@ class Wording:
     def _loop(self) -> str:
         groups = self.layered.groups
         lines = [
-            "@entry_jit", f"def relax({_RELAXED}):",
+            "@entry_jit", f"def relax({RELAXED}):",
             '    """Phases from the source, then from the end of the first one, to ``to``, ``to + apart``, ..."""',
             *self._places(), "    for k in range(blocks):", "        for p in range(phases):",
             "            beta = betas[p]",

@@ -13,13 +13,16 @@ Arrays are named by letters and numbers:
 from __future__ import annotations
 
 from . import cache
+from .layered_text import RELAXED
 
 OF_PARAMETERS = "PWGH"
 _HEADER = '''"""Mini-batches of layers. Generated; do not edit."""
 
 from __future__ import annotations
 
-from {module} import OPTIONS, contrasted
+from math import inf
+
+from {module} import OPTIONS, difference, judged, relax
 from numba import njit
 
 from lagrangian_eqprop.compiler.blas import multiply
@@ -28,6 +31,16 @@ from lagrangian_eqprop.compiler.blas import multiply
 def entry_jit(function):
     return njit(cache=True, **OPTIONS)(function)
 '''
+
+# all phases, the difference of two and its sums, costs of the first; whether all are numbers, and the mean cost
+PASSED = f"{RELAXED}, one, other, between, keep, row, sums, costs"
+_PHASES = [
+    f"relax({RELAXED})", "difference(target, stride, one, other, between, keep, row, sums, count, blocks)",
+    "judged(target, to, stride, flat, rows, across, zero, where, blocks, costs)",
+    "finite, loss, checked, judgements = True, 0.0, total.ravel(), costs.ravel()",
+    "for k in range(checked.size):", "    finite &= abs(checked[k]) < inf",
+    "for b in range(samples.size):", "    loss += judgements[b]/samples.size",
+]  # fmt: skip
 
 
 class Script:
@@ -99,13 +112,9 @@ class Script:
         self.known.add(k)
         return sign
 
-    def module(self, of: str, arguments: str) -> object:
-        """The compiled module; ``of`` is the one of the pass, ``arguments`` what it takes."""
-        body = "".join(f"    {line}\n" for line in self.before)
-        body += f"    finite, loss = contrasted({arguments})\n" + "".join(f"    {line}\n" for line in self.after)
+    def module(self, of: str) -> object:
+        """The compiled module; ``of`` is the name of that of the pass."""
+        body = "".join(f"    {line}\n" for line in [*self.before, *_PHASES, *self.after, "return finite, loss"])
         names = "".join(f", {name}" for name in self.names)
-        text = (
-            f"{_HEADER.format(module=of)}\n\n@entry_jit\ndef gradient(samples, {arguments}{names}):\n{body}"
-            "    return finite, loss\n"
-        )  # fmt: skip
+        text = f"{_HEADER.format(module=of)}\n\n@entry_jit\ndef gradient(samples, {PASSED}{names}):\n{body}"
         return cache.fetch(cache.name_of("mini-batch", text), lambda: text)[0]

@@ -15,7 +15,6 @@ import sympy as sp
 from numpy import ndarray
 
 from ..boundary import Equilibrium
-from ..compiler.layered_text import CONTRASTED
 from ..compiler.layered_training import OF_PARAMETERS, Script
 from ..solvers.energy_terms import ProductTerm, Slopes, TableTerm, Values
 from ..solvers.equilibrium import Settling
@@ -100,7 +99,7 @@ class Steady:
         self.message = f"relaxation: settled in {settling.iterations[0]} iterations"
         self.passed = self._arguments(settling, [0.0, beta, -beta] if centered else [0.0, beta])
         self._write_script()
-        module: Any = self.script.module(self.lanes.layout.module.__name__, CONTRASTED)
+        module: Any = self.script.module(self.lanes.layout.module.__name__)
         self.compiled = module.gradient
 
     def _arguments(self, settling: Settling, betas: list[float]) -> tuple:
@@ -114,7 +113,7 @@ class Steady:
         assert step is not None
         return (
             *lanes.phases(self.begin, lanes.planes[0], total, steps, step, np.array(betas, lanes.dtype)), *places,
-            lanes.keep, lanes.row, sums, self.costs, self.samples,
+            lanes.keep, lanes.row, sums, self.costs,
         )  # fmt: skip
 
     def adopt(self, data: Statics, guess: ndarray) -> None:
