@@ -240,6 +240,7 @@ class Feature:
         self.graph, self.factor, self.gather, self.held = graph, factor, gather, held
         self.itself, self.number, self.straight, self.flat = facts
         self.plain = self.itself and gather.all_free
+        self.moves = self.number is None and not gather.all_held
 
     def take(self, q: ndarray) -> ndarray:
         return self.gather.take(q, self.held)
@@ -288,14 +289,7 @@ class ProductTerm:
             operators[self.key] = coupling(product.term.places, self._kernel(), dtype)
         self.operator: Coupling = operators[self.key]
         self.f.held = self.g.held = values.held
-        self.fields: dict[str, ndarray] = {}
-        empty = np.zeros((len(values.held), 0), dtype)
-        for name, source in (("rows", self.g), ("columns", self.f)):
-            if source.number is not None:
-                count = source.gather.count
-                self.fields[name] = self._applied(name, np.full((1, count), source.number, dtype))
-            elif source.gather.all_held:  # computed once, not in every step
-                self.fields[name] = self._applied(name, source.value(empty))
+        self.fields: dict[str, ndarray] = {}  # those that do not move, once they were asked for
 
     def _kernel(self) -> ndarray:
         """The values of c, of the shape of the places, with a leading batch axis where a parameter has one."""
@@ -317,10 +311,25 @@ class ProductTerm:
 
     def field(self, side: str, q: ndarray) -> ndarray:
         """C g on the rows, C^T f on the columns, (C + C^T) f on a group whose two sides are one."""
-        known = self.fields.get(side)
-        if known is not None:
-            return known
+        if self._known(side):
+            return self.steady(side)
         return self._applied(side, (self.g if side == "rows" else self.f).value(q))
+
+    def steady(self, side: str) -> ndarray:
+        """A field that does not depend on the state, computed when it is asked for first."""
+        if side not in self.fields:
+            source = self.g if side == "rows" else self.f
+            if source.number is None:
+                value = source.value(np.zeros((len(self.values.held), 0), self.dtype))
+            else:
+                value = np.full((1, source.gather.count), source.number, self.dtype)
+            self.fields[side] = self._applied(side, value)
+        return self.fields[side]
+
+    def _known(self, side: str) -> bool:
+        """Whether a field does not depend on the state: of a number, or of clamped coordinates."""
+        source = self.g if side == "rows" else self.f
+        return side != "both" and (source.number is not None or source.gather.all_held)
 
     def _sides(self) -> list[tuple[str, Feature]]:
         """The sides that receive a force."""
@@ -330,19 +339,19 @@ class ProductTerm:
         return [(name, own) for name, own in found if not own.gather.all_held and own.straight != 0]
 
     def energy(self, q: ndarray) -> ndarray:
-        side, own = ("columns", self.g) if "columns" in self.fields else ("rows", self.f)
+        side, own = ("columns", self.g) if self._known("columns") else ("rows", self.f)
         return np.broadcast_to(self.number*(own.value(q)*self.field(side, q)).sum(1), len(q))
 
     def constant(self) -> list[tuple[Gather, ndarray]]:
         """Slopes that never change: a constant field and a constant slope."""
         return [
-            (own.gather, self.number*own.straight*self.fields[name])
-            for name, own in self._sides() if own.straight is not None and name in self.fields
+            (own.gather, self.number*own.straight*self.steady(name))
+            for name, own in self._sides() if own.straight is not None and self._known(name)
         ]  # fmt: skip
 
     def moving(self) -> list[tuple[str, Feature]]:
         """The sides whose slopes depend on the state."""
-        return [(name, own) for name, own in self._sides() if own.straight is None or name not in self.fields]
+        return [(name, own) for name, own in self._sides() if own.straight is None or not self._known(name)]
 
     def _slope(self, side: str, own: Feature, q: ndarray) -> Any:
         field, factor = self.field(side, q), own.slope(q)
@@ -361,7 +370,7 @@ class ProductTerm:
                 bend = own.curvature(q)
                 return 0.0 if isinstance(bend, float) and bend == 0.0 else self.number*bend*self.field(name, q)
 
-            still = own.flat or (name in self.fields and own.graph.value(own.factor.curvature) is not None)
+            still = own.flat or (self._known(name) and own.graph.value(own.factor.curvature) is not None)
             return Side(own.gather, lambda q: self._slope(name, own, q), curvature, still)
 
         return [side(name, own) for name, own in self.moving()]
@@ -401,8 +410,15 @@ class ProductTerm:
         own = self.own
         if good is not None:
             f, g = (f, np.where(good[:, None], g, 0)) if own else (f[good], g[good])
-        slope = _real((self.number*weight)*self.operator.outer(f, g))
-        found[self.key] = found[self.key] + slope if self.key in found else slope
+        slope = _real(self.operator.outer(f, (self.number*weight)*g))
+        known = found.get(self.key)
+        if known is None:
+            narrow = isinstance(self.operator, Dense) and slope.shape[-2:] != self.operator.matrix.shape[-2:]
+            found[self.key] = np.broadcast_to(slope, self.operator.matrix.shape).copy() if narrow else slope
+        elif known.dtype == slope.dtype:
+            known += slope  # nobody else has it: outer made it
+        else:
+            found[self.key] = known + slope
 
     def add_theta(self, q: ndarray, found: Slopes, good: ndarray | None) -> None:
         self._add_outer(found, self.f.value(q), self.g.value(q), 1.0, good)
@@ -415,10 +431,16 @@ class ProductTerm:
         if apart is not None and f.plain and g.plain:
             self._add_outer(found, apart.left[f.gather.index].T, apart.right[g.gather.index].T, weight, good)
             return
-        if not self.g.gather.all_held:
-            self._add_outer(found, self.f.value(other), self.g.change(one, other, moved), weight, good)
-        if not self.f.gather.all_held:
-            self._add_outer(found, self.f.change(one, other, moved), self.g.value(one), weight, good)
+        if g.moves:
+            self._add_outer(found, self._factor(f, other), g.change(one, other, moved), weight, good)
+        if f.moves:
+            self._add_outer(found, f.change(one, other, moved), self._factor(g, one), weight, good)
+
+    def _factor(self, feature: Feature, q: ndarray) -> ndarray:
+        """Its value; one column stands for all where it is a number beside a plain matrix."""
+        if feature.number is None or not isinstance(self.operator, Dense) or self.operator.group:
+            return feature.value(q)
+        return np.full((1, 1), feature.number, self.dtype)
 
     def add_along(self, q: ndarray, v: ndarray, found: Slopes, good: ndarray | None) -> None:
         for moved, still in ((self.f, self.g), (self.g, self.f)):
