@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,19 +18,20 @@ if TYPE_CHECKING:
 ROWS, COLUMNS = 4, 8
 
 
-def draw(title: str, history: Any, digits: Digits, read: np.ndarray) -> Figure:
-    """Left the curve, right the first misread test images."""
+def draw(title: str, errors: Sequence[np.ndarray], digits: Digits, read: np.ndarray) -> Figure:
+    """Left the test errors of every seed after every epoch, right the first test images that seed 0 misread."""
     figure = new_figure(13, 5.2)
     left, right = figure.subfigures(1, 2, width_ratios=[1, 1.35])  # type: ignore[misc]
     curve = left.subplots()
-    epochs, wrong = np.arange(1, len(history.loss) + 1), 100*history.validation
-    curve.plot(epochs, wrong, "o-", ms=4, lw=2, color=COLOURS[1])
-    curve.annotate(
-        f"{wrong[-1]:.2f} %", (epochs[-1], wrong[-1]), (0, 10), textcoords="offset points", ha="right",
-        color=COLOURS[1], weight="bold",
-    )  # fmt: skip
+    for seed, wrong in reversed(list(enumerate(errors))):
+        colour = COLOURS[1] if seed == 0 else GREY
+        curve.plot(
+            np.arange(1, len(wrong) + 1), 100*wrong, "o-", ms=4, lw=2 if seed == 0 else 1, color=colour,
+            label=f"seed {seed}: {wrong[-1]:.2%} at the end",
+        )  # fmt: skip
+    curve.legend(frameon=False, reverse=True)
     curve.set(xlabel="epoch", ylabel="misread test images, %")
-    curve.set_ylim(0, 1.1*wrong.max() + 0.1)
+    curve.set_ylim(0, 110*max(wrong.max() for wrong in errors))
     curve.xaxis.get_major_locator().set_params(integer=True)
     curve.grid(alpha=0.25)
     tidy(curve, "a", title)

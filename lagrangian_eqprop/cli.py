@@ -134,6 +134,7 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--seeds", type=int, metavar="N", help="repeat with N random seeds, where the demo can")
     demo.add_argument("--short", action="store_true", help="a small version that shows that it works")
     demo.add_argument("--model", metavar="NAME", help="which of its systems, where the demo has several")
+    demo.add_argument("--hidden", type=int, metavar="N", help="its hidden units, where the demo has a choice")
     demo.add_argument("--data", type=Path, metavar="FILE", help="the data, where the demo reads some")
 
     check = command("check", _check, "compute the gradients of a problem by all estimators, and compare them")
@@ -234,7 +235,7 @@ def _demo(chosen: argparse.Namespace) -> int:
     run = importlib.import_module(f".demos.{chosen.name}", __package__).run
     options = {}
     taken = inspect.signature(run).parameters
-    for option in ("model", "data"):
+    for option in ("model", "hidden", "data"):
         if getattr(chosen, option) is not None:
             if option not in taken:
                 raise invalid(f"--{option}", "left out: this demo has none", getattr(chosen, option))

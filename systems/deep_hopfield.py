@@ -22,7 +22,7 @@ from .case import coordinates
 from .layered import LayeredNetwork, numbered, places
 
 
-def deep_hopfield(sizes: Sequence[int] = (784, 500, 10), seed: int = 0) -> LayeredNetwork:
+def deep_hopfield(sizes: Sequence[int] = (784, 500, 10), seed: int = 0, gain: float = 1.0) -> LayeredNetwork:
     """A deep Hopfield network with the squared error of its outputs.
 
     Parameters
@@ -30,7 +30,10 @@ def deep_hopfield(sizes: Sequence[int] = (784, 500, 10), seed: int = 0) -> Layer
     sizes : sequence of int
         Units of every layer: inputs, hidden layers, outputs.
     seed : int
-        Of the initial couplings, uniform within sqrt(6/(n_l + n_{l+1})) (Glorot and Bengio 2010); biases begin at 0.
+        Of the initial couplings, uniform within gain sqrt(6/(n_l + n_{l+1})), gain 1 being that of Glorot and Bengio
+        2010; biases begin at 0.
+    gain : float
+        Below 1 the layers pull less on each other at the beginning.
 
     Examples
     --------
@@ -47,7 +50,7 @@ def deep_hopfield(sizes: Sequence[int] = (784, 500, 10), seed: int = 0) -> Layer
     rng = np.random.default_rng(seed)
     terms, values = [], {}
     for near, far, w, b in zip(layers[:-1], layers[1:], weights, biases, strict=True):
-        reach = np.sqrt(6/(len(near) + len(far)))
+        reach = gain*np.sqrt(6/(len(near) + len(far)))
         terms += [Term(x**2/2 - b*x, [x], far), Term(-w*x*z, [x, z], AllPairs(near, far))]
         values[w], values[b] = rng.uniform(-reach, reach, (len(near), len(far))), np.zeros(len(far))
     return LayeredNetwork(

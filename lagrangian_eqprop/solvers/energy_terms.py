@@ -413,8 +413,9 @@ class ProductTerm:
         slope = _real(self.operator.outer(f, (self.number*weight)*g))
         known = found.get(self.key)
         if known is None:
-            narrow = isinstance(self.operator, Dense) and slope.shape[-2:] != self.operator.matrix.shape[-2:]
-            found[self.key] = np.broadcast_to(slope, self.operator.matrix.shape).copy() if narrow else slope
+            if isinstance(self.operator, Dense) and slope.shape != self.operator.matrix.shape:
+                slope = np.broadcast_to(slope, self.operator.matrix.shape).copy()
+            found[self.key] = slope
         elif known.dtype == slope.dtype:
             known += slope  # nobody else has it: outer made it
         else:
