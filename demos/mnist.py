@@ -51,7 +51,7 @@ class Setting:
 MODELS: dict[str, tuple[Setting, ...]] = {  # the first is the default; another width takes those of the nearest
     "hopfield": (Setting(deep_hopfield, 1024, 0.5, 15, 32, 0.5, (6, 4), "sgd", (0.16, 0.08)),),
     "resistive": (
-        Setting(resistive_network, 100, 100.0, 20, 16, 1.0, (4, 4), "sgd", (0.05, 0.05), nonnegative=True),
+        Setting(resistive_network, 100, 100.0, 25, 16, 1.0, (4, 4), "sgd", (0.05, 0.05), nonnegative=True),
         Setting(resistive_network, 1024, 480.0, 20, 32, 1.0, (4, 4), "sgd", (0.2, 0.2), nonnegative=True),
     ),
     "xy": (Setting(phase_network, 500, 1.0, 10, 50, 0.5, (6, 4), "adam", (0.002, 0.002)),),
@@ -98,10 +98,9 @@ def train(
         wrong = float((network.read(digits.test, values, dtype="float32") != digits.test_digits).mean())
         spent, used = (time.process_time() - used)/60, time.process_time()
         clock = (time.perf_counter() - began)/60
-        print(
-            f"seed {seed}, epoch {number//steps:2} of {epochs}: test error {wrong:.2%}, "
-            f"{spent:.2f} CPU minutes for it, {clock:.1f} minutes since the start", flush=True,
-        )  # fmt: skip
+        epoch = f"epoch {number//steps:2} of {epochs}" if number else "resumed"  # between two epochs
+        spoken = f"{spent:.2f} CPU minutes for it, {clock:.1f} minutes since the start"
+        print(f"seed {seed}, {epoch}: test error {wrong:.2%}, {spoken}", flush=True)
         return wrong, spent
 
     layers = len(network.weights)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -21,13 +22,15 @@ RNG = np.random.default_rng(5)
 def test_a_network_learns(model, tmp_path, capsys):
     pytest.importorskip("sklearn")
     assert main(["demo", "mnist", "--short", "--model", model, "--output", str(tmp_path)]) == 0
-    record = json.loads((tmp_path / f"mnist_{model}.json").read_text())
+    name = f"mnist_{model}_{mnist.MODELS[model][0].hidden}"
+    record = json.loads((tmp_path / f"{name}.json").read_text())
     numbers = record["numbers"]
     assert numbers["test_error"] == numbers["runs"][0]["test_errors"][-1] < 0.35  # by chance 0.9
     assert record["configuration"]["model"] == model and "8 x 8" in numbers["source"]
     assert "8 x 8 digits" in capsys.readouterr().out
-    assert (tmp_path / f"mnist_{model}.png").stat().st_size > 10000
-    values = lep.load(tmp_path / f"mnist_{model}.npz")
+    assert (tmp_path / f"{name}.png").stat().st_size > 10000
+    values = lep.load(tmp_path / f"{name}.npz")
+    assert not list(tmp_path.glob("*.checkpoint"))
     if model == "resistive":
         assert all((value >= 0).all() for value in values.values())
 
@@ -88,7 +91,7 @@ def test_what_openml_sends_is_split(monkeypatch):
     assert set(digits.train_digits) == {3} and set(digits.test_digits) == {7}
 
 
-@pytest.mark.parametrize("options", [{"model": "ising"}, {"seeds": 0}])
+@pytest.mark.parametrize("options", [{"model": "ising"}, {"seeds": 0}, {"hidden": 0}, {"hidden": 2.5}])
 def test_bad_choices(options, tmp_path):
     with pytest.raises(ValueError, match=f"{next(iter(options))} must be"):
         mnist.run(tmp_path, short=True, **options)
@@ -120,14 +123,51 @@ def test_layers_and_targets(build):
         build((6,))
 
 
-def test_rates_fall():
-    network = deep_hopfield((3, 4, 2))
-    rates = mnist.optimiser(mnist.MODELS["hopfield"], network, 10, 4).rate
-    assert {str(s) for s in rates} == {"w1", "b1", "w2", "b2"}
-    first = {str(s): rate for s, rate in rates.items()}
-    assert first["w1"](0) == first["b1"](0) == 0.1 and first["b2"](0) == 0.05
-    assert first["w1"](20) == pytest.approx(0.05) and first["w1"](40) == pytest.approx(0, abs=1e-15)
-    resistors = mnist.optimiser(mnist.MODELS["resistive"], resistive_network((3, 4, 2)), 10, 4).rate
-    assert [next(iter(resistors.values()))(n) for n in (9, 10, 29)] == pytest.approx(
-        [0.006, 0.006*0.99, 0.006*0.99**2]
-    )
+def test_a_training_that_was_ended_goes_on(tmp_path, monkeypatch, capsys):
+    written(tmp_path / "some.npz")
+    options = {"short": True, "model": "resistive", "hidden": 30, "seeds": 2, "data": tmp_path / "some.npz"}
+    whole = mnist.run(tmp_path / "whole", **options)
+    capsys.readouterr()
+    judge, calls = mnist.LayeredNetwork.read, 0
+
+    def read(*arguments, **keywords):
+        nonlocal calls
+        calls += 1
+        if calls == 6:  # seed 1, after its second epoch
+            raise KeyboardInterrupt
+        return judge(*arguments, **keywords)
+
+    monkeypatch.setattr(mnist.LayeredNetwork, "read", read)
+    with pytest.raises(KeyboardInterrupt):
+        mnist.run(tmp_path / "halves", **options)
+    assert "goes on from" in capsys.readouterr().out
+    assert len(list((tmp_path / "halves").glob("*.checkpoint"))) == 2
+    halves = mnist.run(tmp_path / "halves", **options)
+    for one, other in zip(whole["runs"], halves["runs"], strict=True):
+        np.testing.assert_array_equal(one["test_errors"], other["test_errors"])
+        np.testing.assert_array_equal(one["loss"], other["loss"])
+    assert "seed 1, epoch  4 of 4" in capsys.readouterr().out
+    ended = [lep.load(tmp_path / name / "mnist_resistive_30.npz") for name in ("whole", "halves")]
+    for one, other in zip(*(values.values() for values in ended), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_settings_of_a_width():
+    assert mnist.chosen("resistive", None).hidden == 100 and mnist.chosen("resistive", 900).gain == 480
+    assert mnist.chosen("resistive", 200) == replace(mnist.MODELS["resistive"][0], hidden=200)
+    network = mnist.network_of(mnist.chosen("hopfield", 30), 16, 0)
+    assert [len(layer) for layer in network.layers] == [16, 30, 10] and network.rest.iterations == (6, 4)
+    first = network.system.parameters[network.weights[0]]
+    assert np.abs(first).max() == pytest.approx(0.5*np.sqrt(6/46), rel=0.02)
+
+
+def test_rates_fall(tmp_path, monkeypatch):
+    digits = _mnist_data.Digits(np.ones((10, 4), "f4"), np.ones((2, 4), "f4"), np.arange(10), np.arange(2), "none")
+    seen = []
+    monkeypatch.setattr(lep, "SGD", lambda rate: seen.append(rate) or lep.Adam(rate))
+    setting = replace(mnist.MODELS["hopfield"][0], hidden=3, batch=5)
+    mnist.train(setting, digits, 0, 4, tmp_path / "file")
+    first = {str(symbol): rate for symbol, rate in seen[0].items()}
+    assert sorted(first) == ["b1", "b2", "w1", "w2"]
+    assert first["w1"](0) == first["b1"](0) == 0.16 and first["w2"](0) == first["b2"](0) == 0.08
+    assert first["w1"](4) == pytest.approx(0.08) and first["w1"](8) == pytest.approx(0, abs=1e-15)
