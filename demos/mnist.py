@@ -45,14 +45,15 @@ class Setting:
     sweeps: tuple[int, int]  # of a free and of a nudged phase
     optimiser: str  # "sgd" or "adam"
     rates: tuple[float, float]  # of the couplings and fields of the hidden layer and of the outputs
+    momentum: float = 0.0  # of "sgd"
     nonnegative: bool = False
 
 
 MODELS: dict[str, tuple[Setting, ...]] = {  # the first is the default; another width takes those of the nearest
     "hopfield": (Setting(deep_hopfield, 1024, 0.5, 15, 32, 0.5, (6, 4), "sgd", (0.16, 0.08)),),
     "resistive": (
-        Setting(resistive_network, 100, 100.0, 25, 16, 1.0, (4, 4), "sgd", (0.05, 0.05), nonnegative=True),
-        Setting(resistive_network, 1024, 480.0, 20, 32, 1.0, (4, 4), "sgd", (0.2, 0.2), nonnegative=True),
+        Setting(resistive_network, 100, 100.0, 15, 32, 1.0, (4, 4), "sgd", (0.02, 0.02), 0.9, nonnegative=True),
+        Setting(resistive_network, 1024, 480.0, 15, 32, 1.0, (4, 4), "sgd", (0.02, 0.02), 0.9, nonnegative=True),
     ),
     "xy": (Setting(phase_network, 500, 1.0, 10, 50, 0.5, (6, 4), "adam", (0.002, 0.002)),),
 }
@@ -109,7 +110,8 @@ def train(
     history = network.system.fit(
         network.rest, cost=network.cost, inputs=network.inputs(digits.train),
         targets=network.targets(digits.train_digits), epochs=epochs, batch=setting.batch, dtype="float32", seed=seed,
-        optimiser=lep.Adam(rates) if setting.optimiser == "adam" else lep.SGD(rates), checkpoint=checkpoint,
+        optimiser=lep.Adam(rates) if setting.optimiser == "adam" else lep.SGD(rates, setting.momentum),
+        checkpoint=checkpoint,
         estimator=lep.Centered(setting.beta), validation=validation, progress=sys.stderr.isatty(),
         limits={weight: (0, None) for weight in network.weights} if setting.nonnegative else None,
     )  # fmt: skip

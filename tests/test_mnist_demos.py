@@ -164,7 +164,7 @@ def test_settings_of_a_width():
 def test_rates_fall(tmp_path, monkeypatch):
     digits = _mnist_data.Digits(np.ones((10, 4), "f4"), np.ones((2, 4), "f4"), np.arange(10), np.arange(2), "none")
     seen = []
-    monkeypatch.setattr(lep, "SGD", lambda rate: seen.append(rate) or lep.Adam(rate))
+    monkeypatch.setattr(lep, "SGD", lambda rate, momentum: seen.append(rate) or lep.Adam(rate))
     setting = replace(mnist.MODELS["hopfield"][0], hidden=3, batch=5)
     mnist.train(setting, digits, 0, 4, tmp_path / "file")
     first = {str(symbol): rate for symbol, rate in seen[0].items()}
