@@ -111,9 +111,9 @@ def train(
         network.rest, cost=network.cost, inputs=network.inputs(digits.train),
         targets=network.targets(digits.train_digits), epochs=epochs, batch=setting.batch, dtype="float32", seed=seed,
         optimiser=lep.Adam(rates) if setting.optimiser == "adam" else lep.SGD(rates, setting.momentum),
-        checkpoint=checkpoint,
-        estimator=lep.Centered(setting.beta), validation=validation, progress=sys.stderr.isatty(),
+        estimator=lep.Centered(setting.beta), validation=validation, checkpoint=checkpoint,
         limits={weight: (0, None) for weight in network.weights} if setting.nonnegative else None,
+        progress=sys.stderr.isatty(),
     )  # fmt: skip
     if history.interrupted:  # half a training is nothing to draw
         print(f"the same command goes on from {checkpoint}")
