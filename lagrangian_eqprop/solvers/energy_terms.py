@@ -137,7 +137,7 @@ class TableTerm:
             still = not any(kind == "q" for kind, _ in graph.symbols([nodes[1]]))
             return Side(
                 self.gathers[a], lambda q: numbers(graph, nodes[:1], self.leaves(q))[0],
-                lambda q: numbers(graph, nodes[1:], self.leaves(q))[0], still,
+                lambda q: numbers(graph, nodes, self.leaves(q)), still,
             )  # fmt: skip
 
         return [side(a) for a in range(self.table.size) if not self.gathers[a].all_held]
@@ -225,11 +225,11 @@ class TableTerm:
 
 
 class Side(NamedTuple):
-    """What one side of a term does to its own coordinates: slope(q) and curvature(q), which broadcast to (B, count)."""
+    """What one side of a term does to its own coordinates; slopes and curvatures broadcast to (B, count)."""
 
     gather: Gather
     slope: Callable[[ndarray], Any]
-    curvature: Callable[[ndarray], Any]
+    both: Callable[[ndarray], Sequence[Any]]  # slope and curvature, for less than one after the other
     still: bool  # the curvature does not depend on q
 
 
@@ -255,8 +255,10 @@ class Feature:
         value = self.of(self.factor.value, x)
         return np.full(x.shape, value, x.dtype) if isinstance(value, float) else value
 
-    def change(self, one: ndarray, other: ndarray, moved: ndarray) -> ndarray:
-        """f(one) - f(other), where moved is one - other."""
+    def change(self, one: ndarray, other: ndarray, moved: ndarray) -> ndarray | None:
+        """f(one) - f(other), where moved is one - other; None for a number."""
+        if self.number is not None:
+            return None
         return self.gather.direction(moved) if self.itself else self.value(one) - self.value(other)
 
     def slope(self, q: ndarray) -> Any:
@@ -264,6 +266,18 @@ class Feature:
 
     def curvature(self, q: ndarray) -> Any:
         return 0.0 if self.flat else self.of(self.factor.curvature, self.take(q))
+
+
+class _Fields(dict):
+    """Fields that do not depend on the state, each computed when it is asked for first."""
+
+    def __init__(self, steady: Callable[[str], ndarray]) -> None:
+        super().__init__()
+        self.steady = steady
+
+    def __missing__(self, side: str) -> ndarray:
+        self[side] = self.steady(side)
+        return self[side]
 
 
 class ProductTerm:
@@ -289,7 +303,7 @@ class ProductTerm:
             operators[self.key] = coupling(product.term.places, self._kernel(), dtype)
         self.operator: Coupling = operators[self.key]
         self.f.held = self.g.held = values.held
-        self.fields: dict[str, ndarray] = {}  # those that do not move, once they were asked for
+        self.fields = _Fields(self._steady)
 
     def _kernel(self) -> ndarray:
         """The values of c, of the shape of the places, with a leading batch axis where a parameter has one."""
@@ -312,19 +326,15 @@ class ProductTerm:
     def field(self, side: str, q: ndarray) -> ndarray:
         """C g on the rows, C^T f on the columns, (C + C^T) f on a group whose two sides are one."""
         if self._known(side):
-            return self.steady(side)
+            return self.fields[side]
         return self._applied(side, (self.g if side == "rows" else self.f).value(q))
 
-    def steady(self, side: str) -> ndarray:
-        """A field that does not depend on the state, computed when it is asked for first."""
-        if side not in self.fields:
-            source = self.g if side == "rows" else self.f
-            if source.number is None:
-                value = source.value(np.zeros((len(self.values.held), 0), self.dtype))
-            else:
-                value = np.full((1, source.gather.count), source.number, self.dtype)
-            self.fields[side] = self._applied(side, value)
-        return self.fields[side]
+    def _steady(self, side: str) -> ndarray:
+        """A field that does not depend on the state."""
+        source = self.g if side == "rows" else self.f
+        if source.number is None:
+            return self._applied(side, source.value(np.zeros((len(self.values.held), 0), self.dtype)))
+        return self._applied(side, np.full((1, source.gather.count), source.number, self.dtype))
 
     def _known(self, side: str) -> bool:
         """Whether a field does not depend on the state: of a number, or of clamped coordinates."""
@@ -345,7 +355,7 @@ class ProductTerm:
     def constant(self) -> list[tuple[Gather, ndarray]]:
         """Slopes that never change: a constant field and a constant slope."""
         return [
-            (own.gather, self.number*own.straight*self.steady(name))
+            (own.gather, self.number*own.straight*self.fields[name])
             for name, own in self._sides() if own.straight is not None and self._known(name)
         ]  # fmt: skip
 
@@ -354,7 +364,9 @@ class ProductTerm:
         return [(name, own) for name, own in self._sides() if own.straight is None or not self._known(name)]
 
     def _slope(self, side: str, own: Feature, q: ndarray) -> Any:
-        field, factor = self.field(side, q), own.slope(q)
+        return self._times(self.field(side, q), own.slope(q))
+
+    def _times(self, field: ndarray, factor: Any) -> Any:
         if isinstance(factor, float):
             factor *= self.number
             return field if factor == 1.0 else factor*field
@@ -366,12 +378,13 @@ class ProductTerm:
 
     def sides(self) -> list[Side]:
         def side(name: str, own: Feature) -> Side:
-            def curvature(q: ndarray) -> Any:
-                bend = own.curvature(q)
-                return 0.0 if isinstance(bend, float) and bend == 0.0 else self.number*bend*self.field(name, q)
+            def both(q: ndarray) -> tuple[Any, Any]:
+                field, bend = self.field(name, q), own.curvature(q)
+                curvature = 0.0 if isinstance(bend, float) and bend == 0.0 else self.number*bend*field
+                return self._times(field, own.slope(q)), curvature
 
             still = own.flat or (self._known(name) and own.graph.value(own.factor.curvature) is not None)
-            return Side(own.gather, lambda q: self._slope(name, own, q), curvature, still)
+            return Side(own.gather, lambda q: self._slope(name, own, q), both, still)
 
         return [side(name, own) for name, own in self.moving()]
 
@@ -404,7 +417,11 @@ class ProductTerm:
         H[:, columns[:, None], rows] += block.swapaxes(1, 2)
 
     # ------------------------------------------------------------------ the learning rule
-    def _add_outer(self, found: Slopes, f: ndarray, g: ndarray, weight: Any, good: ndarray | None) -> None:
+    def _add_outer(
+        self, found: Slopes, f: ndarray | None, g: ndarray | None, weight: Any, good: ndarray | None
+    ) -> None:  # fmt: skip
+        if f is None or g is None:
+            return
         samples = max(len(f), len(g))
         f, g = spread(f, (samples, f.shape[1])), spread(g, (samples, g.shape[1]))
         own = self.own

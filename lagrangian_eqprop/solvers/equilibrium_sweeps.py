@@ -137,9 +137,11 @@ def sweeps(
                 if part.nudge and beta == 0:
                     continue
                 side = sides[part.side]
-                _add(slope, part, side, side.slope(q), beta)
-                if fresh is not None:
-                    _add(fresh, part, side, side.curvature(q), beta)
+                if fresh is None:
+                    _add(slope, part, side, side.slope(q), beta)
+                else:
+                    for out, value in zip((slope, fresh), side.both(q), strict=True):
+                        _add(out, part, side, value, beta)
             if fresh is not None:
                 bend = fresh
                 bends[k] = bend if layer.still else None
