@@ -16,7 +16,7 @@ import dataclasses
 import functools
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -170,6 +170,11 @@ class Plan(NamedTuple):
 
     tables: tuple[Table, ...]
     products: tuple[Product, ...]
+
+    @property
+    def order(self) -> Literal["C", "F"]:
+        """How states (B, free) stand in memory: convolutions have samples side by side."""
+        return "F" if any(product.term.places.convolution is not None for product in self.products) else "C"
 
 
 def plan_of(system: Definition) -> Plan:

@@ -9,8 +9,7 @@ for f (B, rows) and g (B, columns), real or complex.
 
 from __future__ import annotations
 
-import itertools
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy import ndarray
@@ -57,10 +56,10 @@ class Dense:
         self._both: ndarray | None = None
 
     def to_columns(self, f: ndarray) -> ndarray:
-        return np.matmul(f[:, None], self.matrix)[:, 0] if self.own else f @ self.matrix
+        return np.matmul(f[:, None], self.matrix)[:, 0] if self.own else _times(f, self.matrix)
 
     def to_rows(self, g: ndarray) -> ndarray:
-        return np.matmul(self.matrix, g[..., None])[..., 0] if self.own else g @ self.matrix.T
+        return np.matmul(self.matrix, g[..., None])[..., 0] if self.own else _times(g, self.matrix.T)
 
     def to_both(self, f: ndarray) -> ndarray:
         """(C + C^T) f of a group."""
@@ -76,52 +75,89 @@ class Dense:
         return self.matrix
 
 
+def _times(f: ndarray, matrix: ndarray) -> ndarray:
+    """f @ matrix, in the order of f: what follows adds it to states that stand so."""
+    return (matrix.T @ f.T).T if f.strides[0] < f.strides[1] else f @ matrix
+
+
+class _Patches:
+    """Where the patches of an image stand."""
+
+    def __init__(self, pattern: Pattern) -> None:
+        self.index, self.rows = pattern.windows.ravel(), pattern.rows.size
+        self.inside = bool((self.index >= 0).all())
+        self._incidences: dict[np.dtype, Any] = {}
+
+    def taken(self, image: ndarray) -> ndarray:
+        """Of images (rows, B), (channels*offsets*positions, B); zeros are outside."""
+        if not self.inside:
+            image = np.concatenate([image, np.zeros((1, image.shape[1]), image.dtype)])
+        return image.take(self.index, 0)
+
+    def summed(self, patches: ndarray) -> ndarray:
+        """The transpose: images (rows, B) whose pixels are sums over patches."""
+        return self._incidence(patches.real.dtype) @ patches
+
+    def _incidence(self, dtype: np.dtype) -> Any:
+        if dtype not in self._incidences:
+            from scipy.sparse import csr_array
+
+            (at,) = np.nonzero(self.index >= 0)
+            entries = np.ones(len(at), dtype), (self.index[at], at)
+            self._incidences[dtype] = csr_array(entries, shape=(self.rows, len(self.index)))
+        return self._incidences[dtype]
+
+
+def _patches_of(pattern: Pattern) -> _Patches:
+    """The patches of a pattern; found once."""
+    if "_patches" not in pattern.__dict__:
+        pattern.__dict__["_patches"] = _Patches(pattern)
+    return pattern.__dict__["_patches"]
+
+
 class Convolution:
-    """A kernel (maps, channels, *kernel), or one a sample, moved over an image: as matrix products of its patches."""
+    """A kernel (maps, channels, *kernel), or one a sample, moved over an image: one matrix product of all patches.
+
+    Within, samples are the last axis: the patches of all samples are copied in whole rows, and states that stand so
+    in memory (F order) are read and made without a transposition.
+    """
 
     def __init__(self, pattern: Pattern, kernel: ndarray) -> None:
         self.pattern, self.own = pattern, kernel.ndim > len(pattern.shape)
-        self.kernel = kernel
-        maps, channels = pattern.shape[:2]
-        self.matrix = kernel.reshape(*kernel.shape[:-len(pattern.shape)], maps, -1)
-        self.channels, self.maps = channels, maps
-        pad, self.stride = pattern.padding, pattern.stride
-        self.padded = tuple(n + 2*pad for n in pattern.spatial)
-        self.inside = (slice(None), slice(None), *(slice(pad, pad + n) for n in pattern.spatial))
-        self.windows = [
-            (slice(None), slice(None), *(slice(a, a + self.stride*(n - 1) + 1, self.stride)
-                                         for a, n in zip(offset, pattern.positions, strict=True)))
-            for offset in itertools.product(*map(range, pattern.kernel))
-        ]  # fmt: skip
+        self.kernel, self.maps = kernel, pattern.shape[0]
+        self.matrix = kernel.reshape(*kernel.shape[:-len(pattern.shape)], self.maps, -1)
+        self.patches = _patches_of(pattern)
 
     def _patches(self, f: ndarray) -> ndarray:
-        """(B, channels*offsets, positions)."""
-        image = f.reshape(-1, self.channels, *self.pattern.spatial)
-        if self.pattern.padding:
-            padded = np.zeros((len(f), self.channels, *self.padded), f.dtype)
-            padded[self.inside] = image
-            image = padded
-        patches = np.empty((len(f), self.channels, len(self.windows), *self.pattern.positions), f.dtype)
-        for k, window in enumerate(self.windows):
-            patches[:, :, k] = image[window]
-        return patches.reshape(len(f), self.channels*len(self.windows), -1)
+        """(channels*offsets, positions*B)."""
+        return self.patches.taken(f.T).reshape(self.matrix.shape[-1], -1)
+
+    def _by_sample(self, rows: ndarray, samples: int) -> ndarray:
+        """(n, positions*B) as (B, n, positions)."""
+        return np.moveaxis(rows.reshape(len(rows), -1, samples), -1, 0)
 
     def to_columns(self, f: ndarray) -> ndarray:
-        found = np.matmul(self.matrix, self._patches(f))
-        return found.reshape(len(found), -1)
+        patches = self._patches(f)
+        if self.own:
+            found = np.matmul(self.matrix, self._by_sample(patches, len(f)))
+            return found.reshape(len(found), -1)
+        return (self.matrix @ patches).reshape(-1, len(f)).T
 
     def to_rows(self, g: ndarray) -> ndarray:
-        field = g.reshape(len(g), self.maps, -1)
-        patches = np.matmul(self.matrix.swapaxes(-1, -2), field)
-        patches = patches.reshape(len(patches), self.channels, len(self.windows), *self.pattern.positions)
-        image = np.zeros((len(patches), self.channels, *self.padded), patches.dtype)
-        for k, window in enumerate(self.windows):
-            image[window] += patches[:, :, k]
-        return image[self.inside].reshape(len(image), -1)
+        field = g.T.reshape(self.maps, -1)
+        if self.own:
+            each = np.matmul(self.matrix.swapaxes(-1, -2), self._by_sample(field, len(g)))
+            patches = each.reshape(len(each), -1).T
+        else:
+            patches = (self.matrix.T @ field).reshape(-1, len(g))
+        return self.patches.summed(patches).T
 
     def outer(self, f: ndarray, g: ndarray) -> ndarray:
-        found = np.matmul(g.reshape(len(g), self.maps, -1), self._patches(f).swapaxes(1, 2))
-        return found.reshape(-1, *self.pattern.shape) if self.own else found.sum(0).reshape(self.pattern.shape)
+        field, patches = g.T.reshape(self.maps, -1), self._patches(f)
+        if self.own:
+            found = np.matmul(self._by_sample(field, len(g)), self._by_sample(patches, len(f)).swapaxes(1, 2))
+            return found.reshape(-1, *self.pattern.shape)
+        return (field @ patches.T).reshape(self.pattern.shape)
 
     def dense(self) -> ndarray:
         rows = self.pattern.image.size

@@ -177,7 +177,7 @@ class Statics:
             raise invalid("guess", f"a number or of shape (..., {self.system.size})", f"shape {guess.shape}")
         free = self.split.free
         part = guess if not guess.ndim else guess[..., free]
-        q = np.empty((samples, len(free)), self.dtype)
+        q = np.empty((samples, len(free)), self.dtype, order=self.plan.order)
         q[:] = np.clip(part, self.system.lower[free], self.system.upper[free])
         return q
 

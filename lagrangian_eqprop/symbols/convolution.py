@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import math
 from typing import Any
 
 import numpy as np
@@ -68,19 +70,24 @@ class Convolution:
         """The shape of the kernel, (maps, channels, *kernel)."""
         return (self.maps.shape[0], self.image.shape[0], *self.kernel)
 
+    @functools.cached_property
+    def windows(self) -> np.ndarray:
+        """Where the kernel's entries read: positions in ``rows``, (channels*offsets, positions), -1 outside."""
+        c, *rest = np.indices((*self.shape[1:], *self.positions)).reshape(1 + 2*len(self.kernel), -1)
+        offsets, at = rest[: len(self.kernel)], rest[len(self.kernel) :]
+        found, inside = c, np.ones(len(c), bool)
+        for a, i, length in zip(offsets, at, self.spatial, strict=True):
+            there = self.stride*i + a - self.padding
+            inside &= (there >= 0) & (there < length)
+            found = found*length + there
+        return np.where(inside, found, -1).reshape(math.prod(self.shape[1:]), -1)
+
     def pairs(self) -> tuple[np.ndarray, np.ndarray]:
         """All pairs (P, 2) of coordinates, and for each its position in the flat kernel."""
-        f, c, *rest = np.indices((*self.shape, *self.positions)).reshape(2 + 2*len(self.kernel), -1)
-        offsets, at = rest[: len(self.kernel)], rest[len(self.kernel) :]
-        inside = np.ones(len(f), bool)
-        there = []
-        for a, i, length in zip(offsets, at, self.spatial, strict=True):
-            there.append(self.stride*i + a - self.padding)
-            inside &= (there[-1] >= 0) & (there[-1] < length)
-        rows = self.image[(c[inside], *(x[inside] for x in there))]
-        columns = self.maps[(f[inside], *(i[inside] for i in at))]
-        entry = np.ravel_multi_index((f[inside], c[inside], *(a[inside] for a in offsets)), self.shape)
-        return np.stack([rows, columns], 1), entry
+        entries, positions = self.windows.shape
+        f, entry, at = np.nonzero(np.broadcast_to(self.windows >= 0, (self.shape[0], entries, positions)))
+        rows, columns = self.rows[self.windows[entry, at]], self.columns[f*positions + at]
+        return np.stack([rows, columns], 1), f*entries + entry
 
     def __repr__(self) -> str:
         kernel = " x ".join(map(str, self.kernel))
