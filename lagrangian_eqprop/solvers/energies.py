@@ -48,7 +48,7 @@ class Energies:
         self.bounded = bool(np.isfinite(self.lower).any() or np.isfinite(self.upper).any())
         self.samples, self.dtype, self.width = samples, dtype, len(split.free)
         operators: dict = {}
-        self.tables = [TableTerm(table, split, values) for table in plan.tables]
+        self.tables = [TableTerm(table, split, values, apart=True) for table in plan.tables]
         self.products = [ProductTerm(product, split, values, operators, dtype) for product in plan.products]
         self.terms: list[TableTerm | ProductTerm] = [*self.tables, *self.products]
         self.costs = [TableTerm(table, split, values) for table in costs.tables]
@@ -67,12 +67,12 @@ class Energies:
 
     @functools.cached_property
     def constant(self) -> ndarray | None:
-        """Slopes that never change, (B, free): products with clamped coordinates."""
+        """Slopes that never change, (B, free): biases, products with clamped coordinates."""
         found: ndarray | None = None
-        for product in self.products:
-            for gather, slope in product.constant():
+        for term in self.terms:
+            for gather, slope in term.constant():
                 if found is None:
-                    found = np.zeros((self.samples, self.width), self.dtype)
+                    found = np.zeros((self.samples, self.width), self.dtype, order=self.plan.order)
                 gather.add(found, slope)
         return found
 
@@ -108,7 +108,7 @@ class Energies:
 
     def slope(self, q: ndarray, beta: Any = 0.0) -> ndarray:
         """E_q + beta c_q, (B, free)."""
-        out = np.zeros(q.shape, q.dtype) if self.constant is None else self.constant.astype(q.dtype)
+        out = np.zeros_like(q) if self.constant is None else self.constant.astype(q.dtype)
         for term in self.terms:
             term.add_slope(q, out)
         if not _none(beta):
@@ -122,7 +122,7 @@ class Energies:
 
     def product(self, q: ndarray, v: ndarray, beta: Any = 0.0) -> ndarray:
         """(E_qq + beta c_qq) v, (B, free)."""
-        out = np.zeros(q.shape, np.result_type(q, v))
+        out = np.zeros_like(q, np.result_type(q, v))
         for term in self.terms:
             term.add_product(q, v, out)
         if not _none(beta):

@@ -74,10 +74,10 @@ def spread(value: Any, shape: tuple[int, ...]) -> ndarray:
 
 
 class TableTerm:
-    """A term with its places written out."""
+    """A term with its places written out; ``apart``: its slopes are without the part that never changes."""
 
-    def __init__(self, table: Table, split: Split, values: Values) -> None:
-        self.table = table
+    def __init__(self, table: Table, split: Split, values: Values, apart: bool = False) -> None:
+        self.table, self.apart = table, apart and table.size == 1
         self.gathers = [split.gather(columns) for columns in table.columns]
         self.places = len(table.columns[0])
         self.fixed: dict[tuple[str, int], ndarray] = {}
@@ -116,8 +116,19 @@ class TableTerm:
         (value,) = numbers(self.table.graph, [self.table.root], self.leaves(q))
         return spread(value, (len(q), self.places)).sum(1)
 
+    def constant(self) -> list[tuple[Gather, Any]]:
+        """Slopes that never change, (1 or B, 1 or places), where they stand apart."""
+        still, _ = self.table.still
+        if not self.apart or still == self.table.graph.zero:
+            return []
+        return [(self.gathers[0], numbers(self.table.graph, [still], self.fixed)[0])]
+
+    @property
+    def _slopes(self) -> Sequence[Node]:
+        return [self.table.still[1]] if self.apart else self.table.slopes
+
     def add_slope(self, q: ndarray, out: ndarray, weight: Any = 1) -> None:
-        self._add(self.table.slopes, self.leaves(q), out, weight)
+        self._add(self._slopes, self.leaves(q), out, weight)
 
     def add_product(self, q: ndarray, v: ndarray, out: ndarray, weight: Any = 1) -> None:
         """out += weight E_qq v."""
@@ -133,7 +144,7 @@ class TableTerm:
         graph = self.table.graph
 
         def side(a: int) -> Side:
-            nodes = [self.table.slopes[a], self.table.hessian[a][a]]
+            nodes = [self._slopes[a], self.table.hessian[a][a]]
             still = not any(kind == "q" for kind, _ in graph.symbols([nodes[1]]))
             return Side(
                 self.gathers[a], lambda q: numbers(graph, nodes[:1], self.leaves(q))[0],

@@ -39,6 +39,7 @@ class _Layer(NamedTuple):
     index: Any  # positions in the state
     parts: list[_Part]
     still: bool  # the curvatures do not depend on the state
+    walls: tuple[float, float] | None  # the bounds, where they are those of all
 
 
 def why_not(energies: Energies) -> str | None:
@@ -92,23 +93,45 @@ def _found(energies: Energies) -> list[_Layer]:
     colours = colours[energies.split.free]
     found = []
     sides, own = energies.sides
+    free = [_positions(side) for side in sides]
     for colour in range(int(colours.max()) + 1):
-        members = np.flatnonzero(colours == colour)
-        place = np.full(energies.width, -1)
-        place[members] = np.arange(len(members))
-        parts = []
-        for number, side in enumerate(sides):
-            spread = np.full(side.gather.count, -1)
-            spread[side.gather.mask if side.gather.mask is not None else slice(None)] = side.gather.free
-            at = np.where(spread >= 0, place[spread], -1)
-            mine = np.flatnonzero(at >= 0)
-            if mine.size:
-                once = len(np.unique(at[mine])) == len(mine)
-                places = _slice(mine, side.gather.count), _slice(at[mine], len(members))
-                parts.append(_Part(number, number >= own, *places, once))
-        still = all(sides[part.side].still for part in parts)
-        found.append(_Layer(_slice(members, -1), parts, still))
+        for members in _blocks(np.flatnonzero(colours == colour), free):
+            place = np.full(energies.width + 1, -1)  # the last one: of what is clamped
+            place[members] = np.arange(len(members))
+            parts = []
+            for number, side in enumerate(sides):
+                at = place[free[number]]
+                mine = np.flatnonzero(at >= 0)
+                if mine.size:
+                    once = len(np.unique(at[mine])) == len(mine)
+                    places = _slice(mine, side.gather.count), _slice(at[mine], len(members))
+                    parts.append(_Part(number, number >= own, *places, once))
+            still = all(sides[part.side].still for part in parts)
+            lower, upper = energies.lower[members], energies.upper[members]
+            even = (lower == lower[0]).all() and (upper == upper[0]).all()
+            walls = (float(lower[0]), float(upper[0])) if even else None
+            found.append(_Layer(_slice(members, -1), parts, still, walls))
     return found
+
+
+def _positions(side: Side) -> ndarray:
+    """The position in the state of every coordinate of a side, -1 for a clamped one."""
+    found = np.full(side.gather.count, -1)
+    found[side.gather.mask if side.gather.mask is not None else slice(None)] = side.gather.free
+    return found
+
+
+def _blocks(members: ndarray, sides: list[ndarray]) -> list[ndarray]:
+    """Members in runs, of which slices make no copy; all of them together where a side reaches into several."""
+    runs = np.split(members, np.flatnonzero(np.diff(members) != 1) + 1)
+    number = np.full(members[-1] + 1, -1)
+    for k, run in enumerate(runs):
+        number[run] = k
+    for side in sides:
+        reached = number[side[(side >= 0) & (side <= members[-1])]]
+        if len(np.unique(reached[reached >= 0])) > 1:
+            return [members]
+    return runs
 
 
 def _slice(indices: ndarray, count: int) -> Any:
@@ -129,10 +152,10 @@ def sweeps(
         largest = np.zeros(len(q))
         for k, layer in enumerate(found):
             x = q[:, layer.index]
-            slope = np.zeros(x.shape, q.dtype) if energies.constant is None else (
-                energies.constant[:, layer.index].astype(q.dtype))  # fmt: skip
+            slope = np.zeros_like(x) if energies.constant is None else (
+                energies.constant[:, layer.index].astype(q.dtype, "K"))  # fmt: skip
             bend = bends[k]
-            fresh = None if bend is not None else np.zeros(x.shape, q.dtype)
+            fresh = None if bend is not None else np.zeros_like(x)
             for part in layer.parts:
                 if part.nudge and beta == 0:
                     continue
@@ -144,8 +167,9 @@ def sweeps(
                         _add(out, part, side, value, beta)
             if fresh is not None:
                 bend = fresh
-                bends[k] = bend if layer.still else None
-            new = _of_wave(x, slope, bend) if wavy else _minimum(x, slope, bend, energies, layer.index)
+                if layer.still:
+                    bend = bends[k] = _scalar(bend)
+            new = _of_wave(x, slope, bend) if wavy else _minimum(x, slope, bend, energies, layer)
             if held is not None:
                 new = np.where(held[:, layer.index], x, new)
             if tolerance is not None:
@@ -175,12 +199,18 @@ def _add(out: ndarray, part: _Part, side: Side, value: Any, beta: Any) -> None:
         np.add.at(out.T, part.at, np.broadcast_to(own, (len(out), len(part.at))).T)
 
 
-def _minimum(x: ndarray, slope: ndarray, bend: ndarray, energies: Energies, index: Any) -> ndarray:
+def _scalar(values: ndarray) -> Any:
+    """One number where all are equal."""
+    first = values.flat[0]
+    return first if (values == first).all() else values
+
+
+def _minimum(x: ndarray, slope: ndarray, bend: Any, energies: Energies, layer: _Layer) -> ndarray:
     """Of a parabola with slope and curvature at x, within the bounds."""
     if np.iscomplexobj(x):
         return x - slope/bend
-    lower, upper = energies.lower[index], energies.upper[index]
-    if (bend > 0).all():
+    lower, upper = layer.walls or (energies.lower[layer.index], energies.upper[layer.index])
+    if np.all(bend > 0):
         return np.clip(x - slope/bend, lower, upper)
     with np.errstate(all="ignore"):
         inside = np.clip(x - slope/bend, lower, upper)
