@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -37,16 +38,16 @@ class Setting:
     maps: tuple[int, ...] = (16, 32)
     kernels: tuple[int, ...] = (5, 5)
     strides: tuple[int, ...] = (2, 2)
-    gains: tuple[float, ...] = (1.5, 0.5, 0.5)
-    sweeps: tuple[int, int] = (6, 4)  # free and nudged
-    beta: float = 0.3
-    rate: float = 0.002  # of Adam, along a cosine to zero over all steps
-    batch: int = 32
-    epochs: int = 25
+    gains: tuple[float, ...] = (1.5, 0.3, 0.3)
+    sweeps: tuple[int, int] = (8, 6)  # free and nudged
+    beta: float = 0.5
+    rates: tuple[float, ...] = (0.004, 0.001, 0.002)  # of Adam, layer by layer, along a cosine to zero over all steps
+    batch: int = 16
+    epochs: int = 20
     seed: int = 0  # of the initial couplings and the order of the images
 
 
-SMALL = Setting(images=600, maps=(8, 16), kernels=(3, 3), strides=(1, 2), rate=0.01, batch=20, epochs=4)
+SMALL = Setting(images=600, maps=(8, 16), kernels=(3, 3), strides=(1, 2), rates=(0.02, 0.005, 0.01), batch=20, epochs=4)
 
 
 def network_of(setting: Setting, side: int) -> LayeredNetwork:
@@ -63,10 +64,13 @@ def train(setting: Setting, network: LayeredNetwork, digits: Digits, checkpoint:
     steps, done = each*setting.epochs, 0
     before = time.process_time()
 
-    def rate(n: int) -> float:
-        nonlocal done
-        done = n + 1
-        return setting.rate*(1 + np.cos(np.pi*n/steps))/2
+    def falling(rate: float) -> Callable[[int], float]:
+        def at(n: int) -> float:
+            nonlocal done
+            done = n + 1
+            return rate*(1 + np.cos(np.pi*n/steps))/2
+
+        return at
 
     def validation(values: Any) -> tuple[float, float]:
         nonlocal before
@@ -76,10 +80,12 @@ def train(setting: Setting, network: LayeredNetwork, digits: Digits, checkpoint:
         print(f"epoch {done//each:2} of {setting.epochs}: test error {wrong:.2%}, {spent:.1f} CPU seconds", flush=True)
         return wrong, spent
 
+    layers = zip(network.weights, network.biases, setting.rates, strict=True)
+    rates = {symbol: falling(rate) for weight, bias, rate in layers for symbol in (weight, bias)}
     history = network.system.fit(
         network.rest, cost=network.cost, inputs=network.inputs(digits.train),
         targets=network.targets(digits.train_digits), epochs=setting.epochs, batch=setting.batch, dtype="float32",
-        seed=setting.seed, optimiser=lep.Adam(rate), estimator=lep.Centered(setting.beta), validation=validation,
+        seed=setting.seed, optimiser=lep.Adam(rates), estimator=lep.Centered(setting.beta), validation=validation,
         progress=sys.stderr.isatty(), checkpoint=checkpoint,
     )  # fmt: skip
     if history.interrupted:  # half a training is nothing to draw
