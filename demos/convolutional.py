@@ -43,7 +43,7 @@ class Setting:
     beta: float = 0.5
     rates: tuple[float, ...] = (0.004, 0.001, 0.002)  # of Adam, layer by layer, along a cosine to zero over all steps
     batch: int = 16
-    epochs: int = 20
+    epochs: int = 15
     seed: int = 0  # of the initial couplings and the order of the images
 
 
