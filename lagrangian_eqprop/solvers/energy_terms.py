@@ -6,6 +6,7 @@ the two kinds of terms.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -153,21 +154,27 @@ class TableTerm:
 
         return [side(a) for a in range(self.table.size) if not self.gathers[a].all_held]
 
-    def entries(self, q: ndarray) -> list[tuple[ndarray, ndarray, Any]]:
+    @functools.cached_property
+    def _second(self) -> tuple[list[Node], list[tuple[ndarray, ndarray, Any]]]:
+        """The second derivatives that are not zero; rows, columns and which places have both coordinates free."""
+        zero, nodes, where = self.table.graph.zero, [], []
+        for row, a in zip(self.table.hessian, self.gathers, strict=True):
+            for node, b in zip(row, self.gathers, strict=True):
+                if node == zero or a.all_held or b.all_held:
+                    continue
+                masks = [gather.mask for gather in (a, b) if gather.mask is not None]
+                both = np.logical_and.reduce(masks) if masks else slice(None)
+                nodes.append(node)
+                where.append((_spread(a)[both], _spread(b)[both], both))
+        return nodes, where
+
+    def entries(self, q: ndarray) -> list[tuple[ndarray, ndarray, ndarray]]:
         """Rows, columns (positions in the state) and values of second derivatives."""
-        size, leaves = self.table.size, self.leaves(q)
-        nodes = [node for row in self.table.hessian for node in row]
-        found = []
-        for number, value in enumerate(numbers(self.table.graph, nodes, leaves)):
-            if isinstance(value, float) and value == 0.0:
-                continue
-            a, b = (self.gathers[k] for k in divmod(number, size))
-            both = np.ones(self.places, bool)
-            for gather in (a, b):
-                both &= True if gather.mask is None else gather.mask
-            rows, columns = (_spread(gather)[both] for gather in (a, b))
-            found.append((rows, columns, np.broadcast_to(value, (len(q), self.places))[:, both]))
-        return found
+        nodes, where = self._second
+        values = numbers(self.table.graph, nodes, self.leaves(q))
+        shape = len(q), self.places
+        return [(rows, columns, spread(value, shape)[:, both])
+                for (rows, columns, both), value in zip(where, values, strict=True)]  # fmt: skip
 
     def _add_theta(
         self, found: Slopes, values: Sequence[Any], good: ndarray | None, samples: int, weight: float = 1.0

@@ -8,6 +8,7 @@ factorisation counts.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -30,38 +31,31 @@ class Factored:
 
         factor, self._solve = get_lapack_funcs(("sytrf", "sytrs"), (H,))
         self.ldl, self.pivots, info = factor(H, lower=1)
-        if not np.isfinite(self.ldl).all():
+        if info or not np.isfinite(self.ldl).all():
             raise Singular
-        pivots = np.abs(np.linalg.det(self._blocks()[1])) if info == 0 else np.zeros(1)
+        single, pairs = self.blocks
         size = np.abs(np.diag(H)).max(initial=0.0) or 1.0
-        single = np.abs(self._blocks()[0])
-        smallest = min(single.min(initial=np.inf), np.sqrt(pivots.min(initial=np.inf)))
-        if info or smallest < 16*np.finfo(H.dtype).eps*size*0.01:
+        smallest = np.abs(single).min(initial=np.inf)
+        if len(pairs):
+            smallest = min(smallest, np.sqrt(np.abs(np.linalg.det(pairs)).min()))
+        if smallest < 16*np.finfo(H.dtype).eps*size*0.01:
             raise Singular
 
-    def _blocks(self) -> tuple[ndarray, ndarray]:
-        """The diagonal blocks of D: single entries, and (count, 2, 2)."""
-        d, pivots, n = np.diag(self.ldl), self.pivots, len(self.pivots)
-        double = np.zeros(n, bool)
-        k = 0
-        firsts = []
-        if (pivots < 0).any():
-            while k < n:
-                if pivots[k] < 0:
-                    firsts.append(k)
-                    double[k : k + 2] = True
-                    k += 1
-                k += 1
-        first = np.array(firsts, int)
-        off = self.ldl[first + 1, first] if firsts else np.zeros(0, self.ldl.dtype)
-        pairs = np.stack([d[first], off, off, d[first + 1] if firsts else off], -1).reshape(-1, 2, 2)
-        return d[~double], pairs
+    @functools.cached_property
+    def blocks(self) -> tuple[ndarray, ndarray]:
+        """The diagonal blocks of D: single entries, and (count, 2, 2); the pivots of a block of two are negative."""
+        d, double = np.diag(self.ldl), self.pivots < 0
+        first = np.flatnonzero(double)[::2]
+        if not len(first):
+            return d, np.zeros((0, 2, 2), d.dtype)
+        off = self.ldl[first + 1, first]
+        return d[~double], np.stack([d[first], off, off, d[first + 1]], -1).reshape(-1, 2, 2)
 
     @property
     def index(self) -> int:
         """The number of negative eigenvalues."""
-        single, pairs = self._blocks()
-        both = np.linalg.eigvalsh(pairs) if len(pairs) else np.zeros((0, 2))
+        single, pairs = self.blocks
+        both = np.linalg.eigvalsh(pairs) if len(pairs) else np.zeros(0)
         return int((single < 0).sum() + (both < 0).sum())
 
     def solve(self, r: ndarray) -> ndarray:
