@@ -24,7 +24,9 @@ from .case import coordinates
 from .layered import LayeredNetwork, numbered, places
 
 
-def resistive_network(sizes: Sequence[int] = (784, 100, 10), seed: int = 0, gain: float = 100.0) -> LayeredNetwork:
+def resistive_network(
+    sizes: Sequence[int] = (784, 100, 10), seed: int = 0, gain: float = 100.0, diodes: bool = True
+) -> LayeredNetwork:
     """A deep resistive network with the squared error of its output voltages.
 
     Parameters
@@ -35,6 +37,8 @@ def resistive_network(sizes: Sequence[int] = (784, 100, 10), seed: int = 0, gain
         Of the initial conductances, uniform between 0 and 1/sqrt(n_l), n_l the nodes of the layer before.
     gain : float
         Volts of a pixel that is 1.
+    diodes : bool
+        Without them the network is linear, like pipes: voltages are pressures then, and the outputs their averages.
 
     Examples
     --------
@@ -56,7 +60,7 @@ def resistive_network(sizes: Sequence[int] = (784, 100, 10), seed: int = 0, gain
         values[g] = rng.uniform(0, 1/np.sqrt(len(near)), (len(near), len(far)))
     size = layers[-1][-1] + 1
     lower, upper = np.full(size, -np.inf), np.full(size, np.inf)
-    for hidden in layers[1:-1]:
+    for hidden in layers[1:-1] if diodes else []:
         lower[hidden[0::2]] = upper[hidden[1::2]] = 0
     return LayeredNetwork(
         system=System(
