@@ -128,7 +128,10 @@ def run(output: Path, short: bool = False, seeds: int = 1, model: str | None = N
         spent = sum(found["seconds"] for found in runs[name])
         print(f"{setting.title + ',':27} {setting.hidden:3} hidden: {mean:7.2%} of {len(digits.test)} held-out images "
               f"misread after {epochs} epochs, {spent:.0f} s", flush=True)  # fmt: skip
-    chosen = {name: {**asdict(MODELS[name]), "build": repr(MODELS[name].build)} for name in runs}
+    chosen = {}
+    for name in runs:
+        setting = MODELS[name]
+        chosen[name] = {**asdict(setting), "build": str(setting.build), "optimiser": setting.optimiser.__name__}
     numbers = {name: {"error": float(np.mean([r["error"] for r in found])), "runs": found}
                for name, found in runs.items()}  # fmt: skip
     write(output, "digits_at_rest", draw(runs), {"models": chosen, "short": short, "seeds": seeds}, numbers)
