@@ -47,11 +47,14 @@ $(VENV)/bench: $(VENV)/made
 demo: $(VENV)/demos  ## train a network of oscillators on handwritten digits
 	$(RUN) -m lagrangian_eqprop demo digits
 
+# Workers share the cores already: each computes with one thread.
+TESTS := MPLBACKEND=Agg OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(RUN) -m pytest
+
 test: lint types  ## everything: ruff, mypy, all tests
-	MPLBACKEND=Agg $(RUN) -m pytest -n $(WORKERS) --dist worksteal
+	$(TESTS) -n $(WORKERS) --dist worksteal
 
 quick: $(VENV)/tests  ## the tests that are not slow, up to the first failure
-	MPLBACKEND=Agg $(RUN) -m pytest -m "not slow" -x -q
+	$(TESTS) -m "not slow" -x -q
 
 lint: $(VENV)/tests  ## ruff
 	$(RUN) -m ruff check .
