@@ -173,7 +173,7 @@ def test_every_network_learns(tmp_path, capsys):
         assert one["loss"][-1] < one["loss"][0], name
         assert found["error"] == one["errors"][-1], name
     errors = {name: found["error"] for name, found in record["numbers"].items()}
-    assert min(errors.values()) < 0.45 and sorted(errors.values())[4] < 0.6, errors  # by chance 0.9
+    assert min(errors.values()) < 0.45 and sorted(errors.values())[3] < 0.7, errors  # by chance 0.9
     assert (tmp_path / "digits_at_rest.png").stat().st_size > 10000
     assert capsys.readouterr().out.count("misread after 2 epochs") == len(digits_at_rest.MODELS)
 
