@@ -9,7 +9,7 @@ from . import cache
 from .build import Build
 from .kernel import text_of
 from .swept import Run, Swept
-from .unrolled_text import HEADER, definition
+from .unrolled_text import definition, header_text
 
 
 def build_swept(
@@ -29,7 +29,7 @@ def build_swept(
         functions.insert(0, definition("nothing_carried", "q, p", lines))
         title = f"verlet, swept: {len(system.terms)} terms, {width} sites in lanes. Generated; do not edit."
         coefficients = len(swept.hoisting.coefficients)
-        header = HEADER.format(title=title, width=width, size=0, coefficients=coefficients)
+        header = header_text(title, width, 0, coefficients)
         return "\n\n".join([header, *functions, *map(text_of, kernels)])
 
     module, hit = cache.fetch(name, write)

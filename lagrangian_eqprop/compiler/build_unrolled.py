@@ -12,6 +12,7 @@ from ..symbols.terms import LocalTerm
 from . import cache
 from .build import Build
 from .contract import Layout
+from .machine import registers
 from .unrolled import LIMIT, Flags, Straight, Unrolled, operations
 from .unrolled_text import module_text
 
@@ -39,7 +40,7 @@ def build_unrolled(
     """The module, from the cache where it is there."""
     begin = time.perf_counter()
     places = tables_digest([*system.terms, *costs])
-    options = f"{system.size} {shapes} {targets} {astuple(flags)} {width}"
+    options = f"{system.size} {shapes} {targets} {astuple(flags)} {width} {registers()}"
     name = cache.name_of("unrolled", system.digest, cost_digest, places, method, options)
     if name in _builds:
         return _builds[name]

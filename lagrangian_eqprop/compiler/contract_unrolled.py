@@ -17,12 +17,15 @@ from numpy import ndarray
 SIZE = 0  # coordinates
 COEFFICIENTS = 0  # entries of the coefficient table for one step
 WIDTH = 0  # lanes
+STATE = 0  # rows of positions and momenta
+LOCAL = False  # whether the state is kept in registers from step to step
+PART = 0  # steps that are integrated again at once on the way back
 
 State = tuple[Any, ...]
 _Table = ndarray
 
 
-def coefficients(theta: ndarray, table: _Table, b: int, h: float, c: ndarray, at: int) -> None:
+def coefficients(theta: ndarray, table: _Table, b: int, h: float, stride: float, c: ndarray, at: int) -> None:
     """Fill the coefficients of a step h from ``at`` on."""
 
 
@@ -31,14 +34,12 @@ def bound(c: ndarray, at: int, s: ndarray, table: _Table, b: int, j: int, t: flo
     raise RuntimeError("defined in the generated module")
 
 
-def kick(c: ndarray, at: int, s: ndarray, table: _Table, b: int, j: int, t: float, z: State) -> State:
-    """Of (q, p): p + h L_q."""
-    raise RuntimeError("defined in the generated module")
+def kick(*arguments: Any) -> None:
+    """p + h L_q(q) in place."""
 
 
-def drift(c: ndarray, at: int, s: ndarray, table: _Table, b: int, j: int, t: float, z: State) -> State:
-    """Of (q, p): q + h p/m."""
-    raise RuntimeError("defined in the generated module")
+def step(*arguments: Any) -> None:
+    """p + h L_q(q) in place, and q + h p/m into the rows of the next node, or the same."""
 
 
 def newton(c: ndarray, at: int, s: ndarray, table: _Table, b: int, j: int, t: float, z: State) -> State:
@@ -69,6 +70,11 @@ def nudge(
 
 def largest_lane(value: Any) -> float:
     """The largest lane of a value; lanes that are nan do not count."""
+    raise RuntimeError("imported by the generated module")
+
+
+def local_rows(like: ndarray, rows: int, width: int) -> ndarray:
+    """Rows on the stack, which stay in registers where they are few."""
     raise RuntimeError("imported by the generated module")
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from ..symbols.graph import Graph, Node, Number
 
 Factors = list[tuple[Node, Number]]
-STATIC = frozenset(["p", "h"])  # kinds of symbols that do not change while time passes
+STATIC = frozenset(["p", "h", "stride"])  # kinds of symbols that do not change while time passes
 
 
 class Hoisting:

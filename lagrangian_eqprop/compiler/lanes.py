@@ -19,6 +19,7 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, models, register_model
+from numba.np.arrayobj import populate_array
 
 ELEMENTS = {types.float64: ir.DoubleType(), types.float32: ir.FloatType()}
 
@@ -70,6 +71,32 @@ def empty_rows(rows: int, width: int, dtype: Any = float) -> np.ndarray:
     raw = np.empty(rows*width*item + 64, np.uint8)
     skip = -raw.__array_interface__["data"][0] % 64  # raw.ctypes.data is the same, slowly
     return raw[skip : skip + rows*width*item].view(dtype).reshape(rows, width)
+
+
+@intrinsic(prefer_literal=True)
+def local_rows(context: Any, like: Any, rows: Any, width: Any) -> Any:
+    """Uninitialised rows on the stack of the function that asks, as an array of the type of another.
+
+    Where they are read and written at fixed places, LLVM keeps them in registers.
+    """
+    if not (isinstance(rows, types.IntegerLiteral) and isinstance(width, types.IntegerLiteral)):
+        return None
+    shape = max(rows.literal_value, 1), width.literal_value
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        kind, item = signature.return_type, context.get_abi_sizeof(context.get_data_type(like.dtype))
+        with builder.goto_entry_block():
+            room = builder.alloca(context.get_data_type(like.dtype), ir.Constant(ir.IntType(32), shape[0]*shape[1]))
+            room.align = 64
+        found = context.make_array(kind)(context, builder)
+        sizes, strides = (
+            [context.get_constant(types.intp, n) for n in pair] for pair in (shape, (shape[1]*item, item))
+        )
+        data = builder.bitcast(room, found.data.type)
+        populate_array(found, data, sizes, strides, context.get_constant(types.intp, item), None)
+        return found._getvalue()
+
+    return like(like, rows, width), generate
 
 
 @intrinsic

@@ -43,8 +43,9 @@ class Straight:
 
     ``sums`` are (flat index of a parameter, node): a gradient takes the node, but for static factors that are
     applied once at the end. State comes as a tuple of values, or, with ``rows``, from rows of arrays: by kind of
-    symbol the array and its first row, as text. Where ``stores`` names a kind for each value returned, the values
-    go to that kind's rows, each as soon as it is known, so that few of them are alive at once.
+    symbol the array and its first row, as text. Where ``stores`` names a symbol for each value returned, the values
+    go to its row, each as soon as it is known, so that few of them are alive at once. ``over`` names, by kind, the
+    kind whose rows may be the same ones: what is stored there may overwrite them.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Straight:
     accumulates: bool = False  # whether it takes the array of sums
     rows: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     stores: State = ()
+    over: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass

@@ -10,11 +10,12 @@ import numpy as np
 from ..symbols.graph import Node
 from .contract import CLOCK, LABELS
 from .kernel import text_of
+from .machine import registers
 from .unrolled import State, Straight, Unrolled
 from .writer import Writer
 
 _TEXT = {"m": "p", "dm": "dp", "p": "theta_"}  # what momenta and parameters are called in the text
-_SINGLE = ("t", "h", "lost", "total", "excess", "weight")
+_SINGLE = ("t", "h", "stride", "lost", "total", "excess", "weight")
 HEADER = '''"""{title}"""
 
 from __future__ import annotations
@@ -22,13 +23,16 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from lagrangian_eqprop.compiler.lanes import largest_lane
+from lagrangian_eqprop.compiler.lanes import largest_lane, local_rows
 from lagrangian_eqprop.compiler.straight import straight
 
 OPTIONS = {{"nogil": True, "error_model": "numpy", "fastmath": {{"contract", "nsz"}}}}
 WIDTH = {width}  # samples in the lanes of one value
 SIZE = {size}  # coordinates
+STATE = {state}  # rows of positions and momenta
+LOCAL = {local}  # whether the state is kept in registers from step to step
 COEFFICIENTS = {coefficients}  # entries of the coefficient table for one step
+PART = 16  # steps that are integrated again at once on the way back
 
 
 def jit(function):
@@ -55,10 +59,17 @@ def module_text(
     derived.append(_costs(system, sums, nudges, "nudge", "g, row, places, here, w, at_p"))
     scales = sums.text()
     coefficients = _coefficients(system)
-    header = HEADER.format(
-        title=title, width=width, size=system.size, coefficients=len(system.hoisting.coefficients)
-    )  # fmt: skip
+    parts = width*(4 if system.flags.single else 8)/registers().size  # registers of one value
+    local = 2*system.size*max(parts, 1) <= 0.75*registers().number  # some are left for what is computed
+    header = header_text(title, width, system.size, len(system.hoisting.coefficients), local)
     return "\n\n".join([header, coefficients, *derived, scales, *_moves(system), *map(text_of, kernels)])
+
+
+def header_text(title: str, width: int, size: int, coefficients: int, local: bool = False) -> str:
+    """The head of a module."""
+    return HEADER.format(
+        title=title, width=width, size=size, coefficients=coefficients, state=2*size, local=local
+    )  # fmt: skip
 
 
 class Sums:
@@ -121,10 +132,12 @@ class _Loading(Writer):
     def put(self, symbol: tuple[str, int], node: Node) -> None:
         """Store a value in the place of a symbol, whose old value is loaded before if it is still wanted."""
         value = self.rendered(node)
-        if symbol in self.used:
-            self.leaf(*symbol)
-        array, row = self.function.rows[symbol[0]]
-        self.lines.append(f"{array}[{row} + {symbol[1]}] = {value}")
+        kind, index = symbol
+        for old in (symbol, (self.function.over.get(kind, kind), index)):
+            if old in self.used:
+                self.leaf(*old)
+        array, row = self.function.rows[kind]
+        self.lines.append(f"{array}[{row} + {index}] = {value}")
 
     def add(self, k: int, node: Node) -> None:
         self.lines.append(f"g[row + {k}] += {self.rendered(node)}")
@@ -188,7 +201,7 @@ def _coefficients(system: Unrolled) -> str:
     entries = system.hoisting.coefficients
     used = system.graph.symbols(entries)
     lines = []
-    for kind, index in sorted(used - {("h", 0)}):
+    for kind, index in sorted(used - {("h", 0), ("stride", 0)}):
         parameter = int(np.searchsorted(system.offsets, index, side="right")) - 1
         row, place = system.layout.of("p", parameter), index - int(system.offsets[parameter])
         where = f"table[{row}]" + (f" + {place}*table[{row + 2}]" if place else "")
@@ -196,7 +209,7 @@ def _coefficients(system: Unrolled) -> str:
         lines.append(f"{_called(kind, index)} = " + (value if system.flags.parameters else f"theta[{where}]"))
     body, values = Writer(system.graph, entries, {symbol: _called(*symbol) for symbol in used}).write()
     lines += body + [f"c[at + {k}] = {value}" for k, value in enumerate(values)]
-    return definition("coefficients", "theta, table, b, h, c, at", [*lines, "return ()"])
+    return definition("coefficients", "theta, table, b, h, stride, c, at", [*lines, "return ()"])
 
 
 def _nudges(system: Unrolled) -> list[Straight]:

@@ -33,7 +33,7 @@ def on_the_way_back(problem: Problem, reversal: str) -> Problem:
         return problem
     back = copy.copy(problem)
     back.__dict__.pop("module", None)
-    back.system, back.bound, back._tables = system, bind(system, problem.costs), {}
+    back.system, back.bound = system, bind(system, problem.costs)
     signals = list(problem.inputs.signals)
     if len(system.inputs) > len(signals):
         signals.append(Signal(CLOCK, lambda times: times, None, False, problem.grid))

@@ -27,8 +27,7 @@ def exact(
     """The parts of the gradient (sums over good samples; explicit ones included), the losses, and what failed."""
     samples = len(start.q)
     blocks = Blocks(problem, samples, **options)
-    begin = blocks.state(start.q, start.p, start.v)
-    z = begin.copy()
+    z = blocks.state(start.q, start.p, start.v)
     w = blocks.rows(blocks.count*2*blocks.size)
     rows = sum(int(value.size) for value in problem.bound.parameters.values())
     g = blocks.rows(blocks.count*rows).reshape(blocks.count, rows, blocks.width)
@@ -41,7 +40,7 @@ def exact(
         check_stability(problem, start, blocks.to_samples(found["bounds"]), stability)
         losses += blocks.to_samples(found["losses"])
         if not (np.isfinite(w).all() and np.isfinite(losses).all()):
-            end = begin.copy()
+            begin, end = (blocks.state(start.q, start.p, start.v) for _ in range(2))
             blocks.run(end, *parts[0], None, "there", retrace, w.copy(), g.copy())
             settle(blocks, begin, end, *parts[0], found["residual"], failures)
     else:
@@ -70,19 +69,23 @@ def exact(
 
 def _total(problem: Problem, blocks: Blocks, g: ndarray, good: ndarray) -> ndarray:
     """Sums over samples laid out like theta; for parameters of each sample one row a sample."""
-    mask = good[blocks.starts[:, None] + np.arange(blocks.width)] & blocks.fresh
-    shared = g.sum(2) if mask.all() else np.where(mask[:, None], g, 0.0).sum(2)
-    shared = shared.sum(0)
-    own = blocks.to_samples(g) if problem.has_own_parameters else None
+    if good.all() and len(good) == blocks.count*blocks.width:
+        shared = g.sum(2).sum(0)
+    else:
+        mask = good[blocks.starts[:, None] + np.arange(blocks.width)] & blocks.fresh
+        shared = np.where(mask[:, None], g, 0.0).sum(2).sum(0)
+    if not problem.has_own_parameters:
+        return shared.astype(float)
+    own = blocks.to_samples(g)
     pieces, at = [], 0
     for value, layout in zip(problem.bound.parameters.values(), problem.theta_layout, strict=True):
         piece = slice(at, at + value.size)
-        if layout[1] > 0 and own is not None:
+        if layout[1] > 0:
             pieces.append(np.where(good[:, None], own[:, piece], 0.0).ravel())
         else:
             pieces.append(shared[piece])
         at += value.size
-    return np.concatenate(pieces).astype(float) if pieces else np.zeros(0)
+    return np.concatenate(pieces).astype(float)
 
 
 def warn_of_growth(returned: ndarray, begin: ndarray, steps: int) -> None:

@@ -73,9 +73,7 @@ class Losses:
         for cost in costs:
             self.densities += [cost] if isinstance(cost, Cost) else cost.integrals.values()
         composed = [cost for cost in costs if isinstance(cost, IntegralCost)]
-        velocity = sp.core.function.Derivative
-        expressions = [getattr(density, "expression", None) for density in self.densities]
-        self.needed = bool(composed) or any(isinstance(e, sp.Basic) and e.has(velocity) for e in expressions)
+        self.needed = bool(composed) or any(isinstance(d, Cost) and d.sees_velocities for d in self.densities)
         outer = [symbol for cost in composed for symbol in cost.targets]
         self.outer: dict[sp.Symbol, ndarray] = {}
         self.inner: dict[Any, Any] = {}

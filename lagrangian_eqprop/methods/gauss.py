@@ -112,7 +112,7 @@ def gauss_forward(
     largest V, the action and the loss at stages, in lanes; ``report`` gets the step that failed or -1, what its last
     sweep changed, the number of sweeps, and the largest last Legendre mode of V.
     """
-    coefficients(theta, table, 0, s[1], c, 0)
+    coefficients(theta, table, 0, s[1], s[1], c, 0)
     q, p, v = positions(z, 0), momenta(z, 0), positions(guess, 0)
     rough, fast, action, lost = (report[3],), number(extremes, 0), number(extremes, 1), number(extremes, 2)
     size, sweeps = len(q), 0

@@ -72,7 +72,7 @@ def gauss_echo(
     path: ndarray, w: ndarray, guess: ndarray, g: ndarray, sums: ndarray, report: ndarray,
 ) -> None:  # fmt: skip
     """Back over ``count`` steps of one sample: the response in w, sums over nodes in g and over stages in sums."""
-    coefficients(theta, table, 0, s[1], c, 0)
+    coefficients(theta, table, 0, s[1], s[1], c, 0)
     u = positions(guess, 0)
     size = len(u)
     back, ends = 3*STAGES + 4, 3*STAGES + 3

@@ -24,6 +24,7 @@ from numpy import ndarray
 
 from ..compiler.contract_unrolled import (
     COEFFICIENTS,
+    PART,
     SIZE,
     extrapolated,
     largest_lane,
@@ -48,6 +49,7 @@ from ..compiler.unrolled import Straight, Unrolled
 from ..symbols.graph import Graph, Node
 
 Matrix = list[list[Node]]
+PATH = 2  # values of a coordinate that the echo reads at a node: q and V
 
 
 def functions(system: Unrolled) -> list[Straight]:
@@ -166,9 +168,9 @@ def solved(c, at, s, table, b, j, t, q, p, v, residual, k):
 @kernel
 def forward_block(
     s: ndarray, table: ndarray, c: ndarray, b: int, count: int, slots: ndarray, nodes: ndarray, node_row: int,
-    path: ndarray, totals: ndarray, z: ndarray, k: int, closing: bool, residual: ndarray,
+    path: ndarray, kept: bool, totals: ndarray, z: ndarray, k: int, closing: bool, residual: ndarray,
 ) -> None:  # fmt: skip
-    """``count`` steps of the k-th block of lanes; saves nodes by their slots, positions and velocities in path."""
+    """``count`` steps of the k-th block of lanes; saves nodes by their slots, and q and V in path if ``kept``."""
     row = 3*SIZE*k
     q, p, v = positions(z, row), momenta(z, row), velocities(z, row)
     before = v
@@ -179,14 +181,14 @@ def forward_block(
             store_row(nodes, node_row + 2*SIZE*slots[j] + SIZE, p)
         if j < count or closing:
             loss(c, 0, s, table, b, j, s[0] + j*s[1], totals, k, q)
+        if kept:
+            store_row(path, 2*SIZE*j, q)
         if j < count:
-            if path.size > 0:
-                store_row(path, 2*SIZE*j, q)
             guess = extrapolated(v + before + earlier)
             earlier = before
             before = v
             q, p, v = solved(c, 0, s, table, b, j, s[0] + (j + 0.5)*s[1], q, p, guess, residual, k)
-            if path.size > 0:
+            if kept:
                 store_row(path, 2*SIZE*j + SIZE, v)
     store_row(z, row, q)
     store_row(z, row + SIZE, p)
@@ -195,33 +197,33 @@ def forward_block(
 
 @kernel
 def echo_block(
-    s: ndarray, table: ndarray, c: ndarray, b: int, count: int, path: ndarray, g: ndarray, g_row: int, z: ndarray,
-    w: ndarray, k: int, opening: bool, residual: ndarray,
+    s: ndarray, table: ndarray, c: ndarray, b: int, count: int, path: ndarray, kept: bool, g: ndarray, g_row: int,
+    z: ndarray, w: ndarray, k: int, opening: bool, residual: ndarray,
 ) -> None:  # fmt: skip
-    """Back over ``count`` steps with the linear response; without a path the free one is integrated again."""
-    row, at_q, at_p, kept = 3*SIZE*k, 2*SIZE*k, 2*SIZE*k + SIZE, path.size > 0
-    places = path if kept else z
-    p, v = momenta(z, row), velocities(z, row)
+    """Back over ``count`` steps with the linear response; a path not kept is integrated again, part by part."""
+    row, at_q, at_p, top = 3*SIZE*k, 2*SIZE*k, 2*SIZE*k + SIZE, count
+    q, p, v = positions(z, row), momenta(z, row), velocities(z, row)
     before = v
     earlier = v
-    for j in range(count - 1, -1, -1):
-        t = s[0] + (j + 0.5)*s[1]
-        if kept and j < count - 1:
-            nudge(c, 0, s, table, b, j + 1, t + 0.5*s[1], g, g_row, path, 2*SIZE*(j + 1), w, at_p)
-        else:
-            nudge(c, 0, s, table, b, j + 1, t + 0.5*s[1], g, g_row, z, row, w, at_p)
+    while top > 0:
+        low = 0 if kept else max(top - PART, 0)
         if not kept:
-            guess = extrapolated(v + before + earlier)
-            earlier = before
-            before = v
-            q, p, v = solved(c, 2*COEFFICIENTS, s, table, b, j, t, positions(z, row), p, guess, residual, k)
-            store_row(z, row, q)
-            store_row(z, row + 2*SIZE, v)
-        here = 2*SIZE*j if kept else row
-        respond(c, 0, s, table, b, j, t, g, g_row, places, here, here + (1 if kept else 2)*SIZE, w, at_q, at_p)
+            store_row(path, 2*SIZE*(top - low), q)
+            for j in range(top - 1, low - 1, -1):
+                guess = extrapolated(v + before + earlier)
+                earlier = before
+                before = v
+                q, p, v = solved(c, 2*COEFFICIENTS, s, table, b, j, s[0] + (j + 0.5)*s[1], q, p, guess, residual, k)
+                store_row(path, 2*SIZE*(j - low), q)
+                store_row(path, 2*SIZE*(j - low) + SIZE, v)
+        for j in range(top - 1, low - 1, -1):
+            t, here = s[0] + (j + 0.5)*s[1], 2*SIZE*(j - low)
+            nudge(c, 0, s, table, b, j + 1, t + 0.5*s[1], g, g_row, path, here + 2*SIZE, w, at_p)
+            respond(c, 0, s, table, b, j, t, g, g_row, path, here, here + SIZE, w, at_q, at_p)
+        top = low
+    store_row(z, row, positions(path, 0))
     store_row(z, row + SIZE, p)
-    if kept:
-        store_row(z, row, positions(path, 0))
+    store_row(z, row + 2*SIZE, v)
     if opening:
         nudge(c, 0, s, table, b, 0, s[0], g, g_row, z, row, w, at_p)
 

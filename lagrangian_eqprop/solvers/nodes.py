@@ -154,11 +154,17 @@ class Nodes:
                 leaves["dv", a] = gp[..., rows[:, a]]
             values = evaluate(term.graph, roots, leaves)
             for a in range(size):
-                add_at(gq, term.places, a, values[a])
-                add_at(gv, term.places, a, values[size + a])
+                for total, value in ((gq, values[a]), (gv, values[size + a])):
+                    if not _nothing(value):
+                        add_at(total, term.places, a, value)
             for k, value in zip(term.indices("p"), values[2*size :], strict=True):
+                if _nothing(value):
+                    continue
                 offset, stride, step = self.problem.theta_layout[k]
                 full = np.broadcast_to(value, (len(q), 1, len(places)))[:, 0]
+                if stride == step == 0:
+                    g[offset] += full.sum()
+                    continue
                 at = offset + stride*np.arange(len(q))[:, None] + step*places
                 np.add.at(g, at, full)
         return gq, gv, g
@@ -186,6 +192,11 @@ class Nodes:
                     break
         v[~good] = np.nan
         return v
+
+
+def _nothing(value: Any) -> bool:
+    """Whether a value is the number zero."""
+    return np.ndim(value) == 0 and value == 0
 
 
 def add_at(total: ndarray, places: Places, a: int, value: ndarray) -> None:

@@ -19,7 +19,7 @@ from ..methods import Method, choose
 from ..methods.sparsity import sparse_pattern
 from ..symbols.cost import BoundCosts, Cost
 from ..symbols.definition import Definition, lookup
-from .refined import Refined
+from .refined import Refined, refined
 from .signals import Signal, Signals
 from .weight import check_span
 
@@ -80,7 +80,7 @@ class Problem:
             must = "a function of coordinates, targets and time here; velocities are for gradient alone"
             raise invalid("the cost", must, "a velocity in it")
         self.method: Method = choose(system, method, order)
-        self.grid = Refined(grid, self.method.substeps)
+        self.grid: Refined = refined(grid, tuple(self.method.substeps))
         self.sampled_inside = tuple(inside(cost, self.method) for cost in self.costs)
         self._given: dict[str, Any] = {"targets": targets, "inputs": inputs, "parameters": parameters}
         self.compiled = compiled
@@ -88,7 +88,6 @@ class Problem:
         self._read_parameters({} if parameters is None else parameters)
         check_span(self)
         self._read_signals({} if inputs is None else inputs, {} if targets is None else targets)
-        self._tables: dict[tuple[str, bool], np.ndarray] = {}
 
     @functools.cached_property
     def module(self) -> ModuleType:
@@ -209,7 +208,7 @@ class Problem:
         inputs, input_layout = (self.node_inputs if labels == "nodes" else self.inputs).block(first, steps)
         targets, target_layout = self.targets.block(first, count + 1)
         weights = self.weights(first, count + 1)
-        clock = np.append(self.grid.times(first, 1), self.grid.step)
+        clock = np.array([*self.grid.times(first, 1), self.grid.step])
         parts = [clock, weights.ravel(), inputs, targets]
         times = 0
         if self.grid.substeps > 1:
@@ -217,23 +216,24 @@ class Problem:
             at = first + np.arange(count + 1)
             parts += [self.grid.at(at), self.grid.sizes(at)]
         signals = np.concatenate(parts)
-        layouts = np.concatenate([input_layout, target_layout])
-        layouts[:, 0] += CLOCK + weights.size
-        layouts[len(input_layout) :, 0] += inputs.size
-        table = self._table(labels, dense)
-        at = HEADER + self.theta_layout.size
-        same = np.array_equal(table[at : at + layouts.size], layouts.ravel())
-        if table[LABELS] != count + 1 or table[TIMES] != times or not same:
+        input_layout, target_layout = input_layout.copy(), target_layout.copy()
+        input_layout[:, 0] += CLOCK + weights.size
+        target_layout[:, 0] += CLOCK + weights.size + inputs.size
+        layouts = np.concatenate([self.theta_layout.ravel(), input_layout.ravel(), target_layout.ravel()])
+        table = self._table(dense)
+        found = table[HEADER : HEADER + layouts.size]
+        if table[LABELS] != count + 1 or table[TIMES] != times or (found != layouts).any():
             table = table.copy()  # an environment in use must not change
             table[LABELS], table[TIMES] = count + 1, times
-            table[at : at + layouts.size] = layouts.ravel()
-            self._tables[labels, dense] = table
+            table[HEADER : HEADER + layouts.size] = layouts
+            self.bound.__dict__["_tables"][self.method.name, dense] = table
         return Environment(self.theta if theta is None else theta, signals, table)
 
-    def _table(self, labels: str, dense: bool) -> np.ndarray:
-        """The integers that kernels read; the layouts of inputs and targets are filled in block by block."""
-        if (labels, dense) in self._tables:
-            return self._tables[labels, dense]
+    def _table(self, dense: bool) -> np.ndarray:
+        """The integers that kernels read, with the layouts of the call before; kept, since training asks again."""
+        kept = self.bound.__dict__.setdefault("_tables", {})
+        if (self.method.name, dense) in kept:
+            return kept[self.method.name, dense]
         terms = [term.places for term in (*self.system.terms, *self.system.constraints, *self.bound.terms)]
         nothing = np.zeros(0, np.int64)
         sparse = not dense and self.pattern.size
@@ -248,8 +248,8 @@ class Problem:
         header = [0, at if slots.size else 0, at + slots.size if pattern.size else 0, 0, 0, self.system.multipliers]
         parts = [header, self.theta_layout.ravel(), signals.ravel(), layout.ravel()]
         parts += [places.table.ravel() for places in terms]
-        self._tables[labels, dense] = np.concatenate([*parts, slots, pattern]).astype(np.int64)
-        return self._tables[labels, dense]
+        kept[self.method.name, dense] = np.concatenate([*parts, slots, pattern]).astype(np.int64)
+        return kept[self.method.name, dense]
 
     def weights(self, first: int, count: int) -> np.ndarray:
         """The quadrature weights of the costs at nodes, shape (costs, count).

@@ -5,12 +5,19 @@ Labels count the nodes of sub-steps, so that label k s is node k of the user's g
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import numpy as np
 from numpy import ndarray
 
 from ..grid import Grid
+
+
+@functools.lru_cache(maxsize=64)
+def refined(coarse: Grid, gamma: tuple[float, ...]) -> Refined:
+    """The same object for the same grid, since training asks again and again."""
+    return Refined(coarse, gamma)
 
 
 class Refined:

@@ -21,13 +21,13 @@ from numpy import ndarray
 from ..compiler.build_unrolled import build_unrolled, tables_digest, unrollable
 from ..compiler.kernel import kernels_of
 from ..compiler.lanes import empty_rows
+from ..compiler.machine import near_cache, registers
 from ..compiler.unrolled import Flags
 from ..methods import midpoint_unrolled, verlet_unrolled
 from ..methods import unrolled as entries
 from .problem import Problem
 
 _METHODS = {"verlet": verlet_unrolled, "midpoint": midpoint_unrolled}
-_CACHED = 2**20  # bytes of a stored path that stay near the core; a longer one is integrated again
 _PAD = 8  # rows of lanes kept between blocks of sums, so that threads share no cache line
 
 
@@ -41,15 +41,39 @@ def applies(problem: Problem) -> bool:
     return kept["_unrollable"]
 
 
-def lanes(size: int, samples: int, parts: int, item: int) -> int:
-    """How many samples stand side by side: wide for few coordinates, where a width hides latency."""
+def lanes(size: int, samples: int, parts: int, item: int, curved: bool = False) -> int:
+    """How many samples stand side by side: wide for few coordinates, where a width hides latency.
+
+    ``parts`` are values a coordinate; ``curved`` says whether there are elementary functions, whose chains are long.
+    Measured on processors with 32 registers of 64 bytes and with 16 of 32; a value takes 8 to 1 of them.
+    """
     if samples == 1:
         return 1
     live = size*parts
-    widest = (64 if live <= 2 else 32 if live <= 4 else 16 if live <= 16 else 8)*8//item
+    if registers().number < 32:
+        taken = 8 if size == 1 else 2 if size <= 4 or curved else 1
+    else:
+        taken = 8 if live <= 2 else 4 if live <= 4 else 2 if live <= 16 else 1
+    widest = taken*registers().size//item
     while widest > samples:
         widest //= 2
     return widest
+
+
+def _curved(problem: Problem) -> bool:
+    """Whether the Lagrangian has elementary functions."""
+    kept = problem.system.__dict__
+    if "_curved" not in kept:
+        kept["_curved"] = any(term.graph.functions([term.root]) for term in problem.system.terms)
+    return kept["_curved"]
+
+
+@functools.lru_cache(maxsize=64)
+def _starts(samples: int, width: int) -> ndarray:
+    """The first sample of every block."""
+    starts = np.minimum(np.arange(0, samples, width), samples - width)
+    starts.setflags(write=False)
+    return starts
 
 
 class Blocks:
@@ -58,9 +82,11 @@ class Blocks:
     def __init__(self, problem: Problem, samples: int, dtype: Any = float, threads: int | None = None) -> None:
         self.problem, self.samples, self.dtype = problem, samples, np.dtype(dtype)
         self.size, self.threads = problem.system.size, threads
-        self.width = lanes(self.size, samples, 4 if problem.costs else 2, self.dtype.itemsize)
-        self.starts = np.minimum(np.arange(0, samples, self.width), samples - self.width)
+        parts = 4 if problem.costs else 2
+        self.width = lanes(self.size, samples, parts, self.dtype.itemsize, _curved(problem))
+        self.starts = _starts(samples, self.width)
         self.count = len(self.starts)
+        self.kept = _METHODS[problem.method.name].PATH*self.size  # rows of a stored path for each node
         self.module: ModuleType = self._build()
 
     def _build(self) -> ModuleType:
@@ -83,7 +109,7 @@ class Blocks:
         if key not in known:
             kernels = (*kernels_of(method), *kernels_of(entries))
             if not problem.costs:
-                echo = ("echo_block", "unrolled_gradient")
+                echo = ("back_block", "echo_block", "unrolled_gradient")
                 kernels = tuple(kernel for kernel in kernels if kernel.__name__ not in echo)
             known[key] = build_unrolled(
                 problem.system, problem.bound.terms, problem.bound.digest, shapes, problem.method.name,
@@ -104,7 +130,7 @@ class Blocks:
 
     def to_samples(self, values: ndarray) -> ndarray:
         """(blocks, ..., width) as (samples, ...)."""
-        moved = np.moveaxis(values, -1, 1)
+        moved = values.transpose(0, values.ndim - 1, *range(1, values.ndim - 1))
         full = self.samples//self.width
         whole = moved[:full].reshape(full*self.width, *moved.shape[2:])
         if full < self.count:
@@ -165,7 +191,7 @@ class Blocks:
             def forward(low: int, high: int, c: ndarray) -> None:
                 module.unrolled_forward(
                     theta, signals, env.table, c, self.starts, low, high, count, slots, 2*self.size*saved, nodes,
-                    nodes[:0], totals, z, bounds, residual, closing,
+                    totals, z, bounds, residual, closing,
                 )  # fmt: skip
             self._over_blocks(forward)
         else:
@@ -174,11 +200,11 @@ class Blocks:
             rows, sums = g.shape[1], g.reshape(-1, self.width)
 
             def both(low: int, high: int, c: ndarray) -> None:
-                path = self.rows((count + 1)*2*self.size if stored else 0)
+                path = self.rows(((count if stored else min(count, module.PART)) + 1)*self.kept)
                 module.unrolled_gradient(
                     theta, signals, env.table, c, self.starts, low, high, count, slots, 2*self.size*saved, nodes,
-                    path, totals, z, bounds, residual, closing, opening, gradient != "back", gradient != "there",
-                    w, sums, rows,
+                    path, stored, totals, z, bounds, residual, closing, opening, gradient != "back",
+                    gradient != "there", w, sums, rows,
                 )  # fmt: skip
             self._over_blocks(both)
         return {"nodes": nodes.reshape(self.count, saved, 2, self.size, self.width), "losses": totals,
@@ -198,7 +224,7 @@ class Blocks:
         """Whether the echo reads stored states: where they fit the cache, unless the user decides."""
         if retrace is not None:
             return retrace == "store"
-        return (count + 1)*2*self.size*self.width*self.dtype.itemsize <= _CACHED
+        return (count + 1)*self.kept*self.width*self.dtype.itemsize <= near_cache()
 
 
 @functools.cache

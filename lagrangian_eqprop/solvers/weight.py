@@ -35,6 +35,8 @@ def check_span(problem: Problem) -> None:
     ValueError
         If |gamma t| is beyond 300 at an end of the grid; the message says which times are within.
     """
+    if problem.system.damping is None:
+        return
     grid, rate = problem.grid, float(np.abs(rates(problem)).max())
     latest = max(abs(grid.start), abs(grid.start + grid.coarse.duration))
     if rate*latest > LARGEST:

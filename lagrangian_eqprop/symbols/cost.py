@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -82,6 +83,12 @@ class Cost:
             self.weights = np.array(weights, float)
             if self.weights.ndim != 1 or not np.isfinite(self.weights).all():
                 raise invalid("weights", "finite, of shape (N+1,)", f"shape {self.weights.shape}")
+
+    @functools.cached_property
+    def sees_velocities(self) -> bool:
+        """Whether there is a derivative in the expression."""
+        expression = self.expression
+        return isinstance(expression, sp.Basic) and bool(expression.has(sp.core.function.Derivative))
 
     @property
     def single(self) -> bool:
