@@ -41,19 +41,23 @@ def applies(problem: Problem) -> bool:
     return kept["_unrollable"]
 
 
-def lanes(size: int, samples: int, parts: int, item: int, curved: bool = False) -> int:
+def lanes(size: int, samples: int, echo: bool, item: int, curved: bool = False) -> int:
     """How many samples stand side by side: wide for few coordinates, where a width hides latency.
 
-    ``parts`` are values a coordinate; ``curved`` says whether there are elementary functions, whose chains are long.
-    Measured on processors with 32 registers of 64 bytes and with 16 of 32; a value takes 8 to 1 of them.
+    ``echo`` says whether the response is carried too, ``curved`` whether there are elementary functions, whose chains
+    are long. Measured on processors with 32 registers of 64 bytes and with 16 of 32; a value takes 8 to 1 of them.
     """
     if samples == 1:
         return 1
-    live = size*parts
-    if registers().number < 32:
-        taken = 8 if size == 1 else 2 if size <= 4 or curved else 1
-    else:
+    if registers().number >= 32:
+        live = size*(4 if echo else 2)
         taken = 8 if live <= 2 else 4 if live <= 4 else 2 if live <= 16 else 1
+    elif size == 1:
+        taken = 8 if curved and not echo else 4
+    elif curved or size == 2:
+        taken = 2
+    else:
+        taken = 1 if echo or 4 < size <= 6 else 2  # up to six coordinates a state of single registers is kept in them
     widest = taken*registers().size//item
     while widest > samples:
         widest //= 2
@@ -82,8 +86,7 @@ class Blocks:
     def __init__(self, problem: Problem, samples: int, dtype: Any = float, threads: int | None = None) -> None:
         self.problem, self.samples, self.dtype = problem, samples, np.dtype(dtype)
         self.size, self.threads = problem.system.size, threads
-        parts = 4 if problem.costs else 2
-        self.width = lanes(self.size, samples, parts, self.dtype.itemsize, _curved(problem))
+        self.width = lanes(self.size, samples, bool(problem.costs), self.dtype.itemsize, _curved(problem))
         self.starts = _starts(samples, self.width)
         self.count = len(self.starts)
         self.kept = _METHODS[problem.method.name].PATH*self.size  # rows of a stored path for each node
