@@ -1,4 +1,4 @@
-"""The module of a chain whose sites stand in lanes."""
+"""The module of a chain whose parts stand in lanes."""
 
 from __future__ import annotations
 
@@ -13,22 +13,26 @@ from .unrolled_text import definition, header_text
 
 
 def build_swept(
-    system: Definition, shapes: Sequence[tuple[int, ...]], runs: Sequence[Run | None], kernels: Sequence[Callable],
-    width: int,
+    system: Definition, shapes: Sequence[tuple[int, ...]], runs: Sequence[Run], uniform: bool,
+    kernels: Sequence[Callable], width: int,
 ) -> tuple[Build, Swept]:  # fmt: skip
     """The module, from the cache where it is there, and the expressions it was made of."""
-    swept = Swept(system.terms, shapes, runs)
-    forms = [run.offsets if run else None for run in runs]
+    swept = Swept(system.terms, shapes, runs, uniform)
     ranks = [len(shape) for shape in shapes]
-    name = cache.name_of("swept", system.digest, f"{forms} {ranks} {width}")
+    name = cache.name_of("swept", system.digest, f"{[run.form for run in runs]} {ranks} {uniform} {width}")
 
     def write() -> str:
         functions = swept.text()
-        carried = ", ".join("0.0*p0" for run in runs if run and len(run.offsets) == 2)
-        lines = ["p0 = lanes(p, 0)", "q0 = lanes(q, WIDTH)", f"return ({carried + ', ' if carried else ''}q0,)"]
-        functions.insert(0, definition("nothing_carried", "q, p", lines))
-        title = f"verlet, swept: {len(system.terms)} terms, {width} sites in lanes. Generated; do not edit."
-        coefficients = len(swept.hoisting.coefficients)
+        functions += [
+            definition("begin", "q, p, s", ["a = lanes(q, s)", "b = lanes(p, s)", "return (a, b,)"]),
+            definition("keep", "q, p, s, z", ["a, b, = z", "put(q, s, a)", "put(p, s, b)", "return ()"]),
+            definition("to_next", "x, to, of", ["a = lanes(x, of)", "put(x, to, shifted(a, a))", "return ()"]),
+            definition("to_last", "x, to, of", ["a = lanes(x, of)", "put(x, to, following(a, a))", "return ()"]),
+            definition("begin_stiffness", "q, s", ["a = lanes(q, s)", "b = 0.0*a", "return (a, b, b,)"]),
+            definition("keep_stiffest", "x, z", ["a, b, best, = z", "put(x, 0, best)", "return ()"]),
+        ]
+        title = f"verlet, swept: {len(system.terms)} terms, {width} parts in lanes. Generated; do not edit."
+        coefficients = max(len(swept.hoisting.coefficients), 1)
         header = header_text(title, width, 0, coefficients)
         return "\n\n".join([header, *functions, *map(text_of, kernels)])
 

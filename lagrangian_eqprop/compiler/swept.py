@@ -1,12 +1,14 @@
-"""The swept lowering: a chain of any length, its sites in lanes, kick and drift in one pass over memory.
+"""The swept lowering: a chain of any length, its parts in lanes, kick and drift in one pass over memory.
 
-It serves a single trajectory of terms that sit on one site, or on a site and the next, in long runs. Lanes
-hold neighbouring sites; what a bond does to its right end is carried to the next block by a shift. Places
-outside the runs (walls, the bond that closes a ring) are kicked one by one before the pass. No size stands in
-the text, so that chains of all lengths share their machine code.
+It serves a single trajectory of terms that sit on one site, or on a site and the next. Every lane holds a part of
+the chain, part after part, so that row r holds the r-th sites of all parts: the next site stands in the next row
+of the same lane, and no lanes are shifted. A sweep takes the next row in, which tells the bonds between the two,
+finishes the row before, and hands on what the bond does to the new one. Places that do not fit (a bond across the
+chain, a site listed twice) are kicked one by one before the pass. No size stands in the text, so that chains of all
+lengths share their machine code.
 
-In the graph ("q", 0) and ("q", 1) are a site and the next, ("p", k) shared parameters, ("a", k) the k-th array
-with a value a place, ("h", 0) the step of the kick and ("h", 1) that of the drift.
+In the graph ("q", 0) and ("q", 1) are a site and the next, ("d", n) their difference where term n depends on nothing
+else, ("p", k) shared parameters, ("a", k) the k-th array with a value a place, and ("h", 0) the factor of a kick.
 """
 
 from __future__ import annotations
@@ -23,172 +25,236 @@ from .hoisting import Hoisting
 from .unrolled_text import definition
 from .writer import Writer
 
-LONG = 32  # places that make a run worth a sweep
+_ENTRIES = "entries of the table"  # which are known when all functions are written
 
 
 @dataclass(frozen=True)
 class Run:
-    """The places of a term that follow each other: sites first, first + 1, ...; the others are listed."""
+    """The places of a term that a sweep serves, one a site: on the site, or on it and the next; and the others."""
 
-    first: int
-    start: int  # number of the first place
-    count: int
-    others: np.ndarray  # numbers of the places outside the run
-    offsets: tuple[int, ...]  # of the local coordinates from the first one
+    size: int  # local coordinates
+    sites: np.ndarray
+    numbers: np.ndarray  # of the places on these sites
+    others: np.ndarray  # numbers of the places that no sweep serves
+    dense: bool  # whether most sites have the term
+
+    @property
+    def form(self) -> tuple[int, bool, bool, bool]:
+        """What the text depends on."""
+        return self.size, self.dense, len(self.sites) > 0, len(self.others) > 0
 
 
-def run_of(term: LocalTerm) -> Run | None:
-    """The longest run of a term; None where a sweep does not serve it."""
+def run_of(term: LocalTerm, size: int) -> Run:
+    """The places of a term on a chain of ``size`` sites; after the last site comes the first."""
     table = term.places.table
-    if term.places.kind != "table" or len(table) < LONG:
-        return None
-    relative = table - table[:, :1]
-    regular = (np.diff(table, axis=0) == 1).all(1) & (relative[1:] == relative[:-1]).all(1)
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], regular, [0]])))
-    if not len(edges):
-        return None
-    starts, stops = edges[::2], edges[1::2]
-    best = int(np.argmax(stops - starts))
-    start, count = int(starts[best]), int(stops[best] - starts[best] + 1)
-    offsets = tuple(int(o) for o in relative[start])
-    if count < LONG or sorted(offsets) != list(range(len(offsets))) or len(offsets) > 2:
-        return None
-    first = int(table[start].min())
-    others = np.concatenate([np.arange(start), np.arange(start + count, len(table))])
-    return Run(first, start, count, others, offsets)
+    every = np.arange(len(table))
+    fits = np.full(len(table), term.size <= 2)
+    if term.size == 2:
+        fits &= table[:, 1] == (table[:, 0] + 1) % size
+    sites, first = np.unique(table[fits, 0], return_index=True)
+    numbers = every[fits][first]
+    return Run(term.size, sites, numbers, np.setdiff1d(every, numbers), 2*len(sites) > size)
 
 
 @dataclass
 class Swept:
-    """The expressions of a chain: forces of runs and of single places."""
+    """The expressions of a chain: forces on rows, on single places, and what bounds the step."""
 
     terms: Sequence[LocalTerm]
     shapes: Sequence[tuple[int, ...]]
-    runs: Sequence[Run | None]
+    runs: Sequence[Run]
+    uniform: bool  # whether all masses are one expression of shared parameters: momenta are then in units of m/h
     graph: Graph = field(default_factory=Graph)
     arrays: list[tuple[int, int]] = field(default_factory=list)  # ("a", k) is parameter [1] of term [0]
 
     def __post_init__(self) -> None:
         self.hoisting = Hoisting(self.graph)
         self.rests: list[Node] = []
-        self.masses: Node = self.graph.zero
+        self.alone: list[Node | None] = []  # the same of the difference alone
         for number, term in enumerate(self.terms):
-            run = self.runs[number]
-            offsets = run.offsets if run else tuple(range(term.size))
             new: dict[Node, Node] = {}
             for node in term.graph.reachable([term.root]):
                 head = term.graph.nodes[node]
                 is_symbol = head[0] == "symbol"
-                new[node] = self._leaf(number, offsets, *head[1:]) if is_symbol else self.graph.rebuilt(head, new)
-            root = new[term.root]
-            v = [self.graph.symbol("v", o) for o in range(term.size)]
-            for slope, symbol in zip(gradient(self.graph, root, v), v, strict=True):
-                if run and len(offsets) == 1:
-                    (mass,) = gradient(self.graph, slope, [symbol])
-                    self.masses = self.graph.sum([(self.masses, 1), (mass, 1)])
-            (rest,) = self.graph.substitute([root], dict.fromkeys(v, self.graph.zero))
+                new[node] = self._leaf(number, *head[1:]) if is_symbol else self.graph.rebuilt(head, new)
+            v = [self.graph.symbol("v", a) for a in range(term.size)]
+            (rest,) = self.graph.substitute([new[term.root]], dict.fromkeys(v, self.graph.zero))
             self.rests.append(rest)
+            self.alone.append(self._of_difference(number, rest) if term.size == 2 else None)
+        self.rows = [k for k, (number, _) in enumerate(self.arrays) if self.runs[number].dense]
+        self.forced = [n for n in range(len(self.terms)) if any(s != self.graph.zero for s in self.slopes(n))]
+        self.marked = [n for n in self.forced if len(self.runs[n].sites)]
+        self.rare = [k for k, (number, _) in enumerate(self.arrays) if k not in self.rows and number in self.marked]
 
-    def _leaf(self, number: int, offsets: Sequence[int], kind: str, index: int) -> Node:
-        if kind in ("q", "v"):
-            return self.graph.symbol(kind, offsets[index])
+    def _leaf(self, number: int, kind: str, index: int) -> Node:
         if kind == "p" and self.shapes[index]:
             if (number, index) not in self.arrays:
                 self.arrays.append((number, index))
             return self.graph.symbol("a", self.arrays.index((number, index)))
         return self.graph.symbol(kind, index)
 
+    def _of_difference(self, number: int, rest: Node) -> Node | None:
+        """A pair term by the difference of its coordinates, where it depends on nothing else."""
+        graph, d = self.graph, self.graph.symbol("d", number)
+        (found,) = graph.substitute([rest], {graph.symbol("q", 1): graph.sum([(graph.symbol("q", 0), 1), (d, 1)])})
+        return None if ("q", 0) in graph.symbols([found]) else found
+
+    def _coordinates(self, number: int) -> list[Node]:
+        return [self.graph.symbol("q", a) for a in range(self.terms[number].size)]
+
     def slopes(self, number: int) -> list[Node]:
-        size = self.terms[number].size
-        return gradient(self.graph, self.rests[number], [self.graph.symbol("q", o) for o in range(size)])
+        return gradient(self.graph, self.rests[number], self._coordinates(number))
+
+    def _kick(self, slope: Node) -> Node:
+        """h times a slope, a sum multiplied out so that the table takes up the factors."""
+        graph, h = self.graph, self.graph.symbol("h", 0)
+        head = graph.nodes[slope]
+        if head[0] != "sum":
+            return graph.times(h, slope)
+        return graph.sum([(h, head[1]), *((graph.times(h, node), factor) for node, factor in head[2])])
 
     # ------------------------------------------------------------------ text
     def text(self) -> list[str]:
-        """The functions of a sweep: whole blocks, blocks with sites missing, single places, coefficients."""
-        functions = [self._sweep("sweep", False), self._sweep("sweep_masked", True)]
-        functions += [self._place(number) for number in range(len(self.terms))]
-        calls = list[str]()
-        for n in range(len(self.terms)):
-            calls.append(f"    for i in range(offsets[{4*n + 2}]):")
-            calls.append(f"        kick_{n}(c, at, q, p, places, offsets, table, i)")
-        head = "@inlined_jit\ndef kick_places(c, at, q, p, places, offsets, table):"
-        functions.append("\n".join([head, *calls]) + "\n")
-        return [self._coefficients(), *functions]
-
-    def _base(self) -> int:
-        """Where the offsets of arrays stand, after four entries a term."""
-        return 4*len(self.terms)
+        """The functions of a sweep: rows that are alike, rows with sites that are not, single places, coefficients."""
+        functions = [self._sweep("sweep", False), self._sweep("sweep_masked", True), self._stiffness()]
+        lines = ["def kick_places(k, q, p, table, loose, counts):", "    t = 0", "    s = 0"]
+        for number, run in enumerate(self.runs):
+            if len(run.others) and number in self.forced:
+                functions.append(self._place(number))
+                own = sum(1 for n, _ in self.arrays if n == number)
+                lines.append(f"    for _ in range(counts[{number}]):")
+                lines.append(f"        kick_{number}(k, q, p, table, loose, t, s)")
+                lines += [f"        t += {2*run.size}", f"        s += {own}"]
+        functions.append("\n".join(["@inlined_jit", *lines]) + "\n")
+        named = ", ".join(f"c{k}" for k in range(max(len(self.hoisting.coefficients), 1)))
+        return [self._coefficients(), *(function.replace(_ENTRIES, f"{named}, = k") for function in functions)]
 
     def _sweep(self, name: str, masked: bool) -> str:
-        graph, h, drift = self.graph, self.graph.symbol("h", 0), self.graph.symbol("h", 1)
-        here, passed = list[Node](), list[Node]()
-        for number, run in enumerate(self.runs):
-            if run is None:
+        """Kick and drift of the row before s; row s comes in."""
+        graph = self.graph
+        passed: list[tuple[str, Node, int]] = []  # kicks with a name, the term that must be there
+        here, ahead = [(graph.symbol("g"), 1)], list[str]()
+        for number in self.marked:
+            if not masked and not self.runs[number].dense:
                 continue
-            alive = graph.symbol("live", number) if masked else graph.one
-            slopes = self.slopes(number)
-            here.append(graph.times(alive, slopes[0]))
-            if len(slopes) == 2:
-                passed.append(graph.times(alive, slopes[1]))
-                here.append(graph.symbol("carry", len(passed) - 1))
-        force = graph.sum([(part, 1) for part in here])
-        p = graph.sum([(graph.symbol("m"), 1), (graph.times(h, force), 1)])
-        uniform = not any(kind == "a" for kind, _ in graph.symbols([self.masses]))
-        pace = graph.product([(self.masses, -1)]) if uniform else graph.symbol("pace")
-        q = graph.sum([(graph.symbol("q", 0), 1), (graph.product([(drift, 1), (p, 1), (pace, 1)]), 1)])
-        roots = self.hoisting.rewrite([*passed, p])
-        (q,) = self.hoisting.rewrite([graph.substitute([q], {p: graph.symbol("after")})[0]])
-        used = graph.symbols([*roots, q]) - {("after", 0)}
-        given = [*(f"before{k}" for k in range(len(passed))), "q0"]
-        lines = [", ".join(given) + ", = z", "ahead = lanes(q, s + WIDTH)"]
-        base = self._base()
-        loads = {
-            "q": lambda k: "following(q0, ahead)",
-            "m": lambda k: "lanes(p, s)",
-            "c": lambda k: f"c[at + {k}]",
-            "a": lambda k: f"lanes(places, offsets[{base + k}] + s)",
-            "pace": lambda k: f"lanes(places, offsets[{base + len(self.arrays)}] + s)",
-            "live": lambda k: f"lanes(places, offsets[{4*k + 3}] + s)",
-        }
-        wanted = sorted(symbol for symbol in used - {("q", 0)} if symbol[0] in loads)
-        lines += [f"{_called(kind, k)} = {loads[kind](k)}" for kind, k in wanted]
-        names = {symbol: _called(*symbol) for symbol in used} | {("after", 0): "after"}
+            slopes, alone = self.slopes(number), self.alone[number]
+            kicks = [self._kick(slope) for slope in slopes]
+            if alone is not None:
+                (slope,) = gradient(graph, alone, [graph.symbol("d", number)])
+                passed.append((f"f{number}", self._kick(slope), number))
+                here.append((graph.symbol("f", number), -1))
+                ahead.append(f"f{number}")
+                continue
+            if masked:
+                passed.append((f"e{number}", kicks[0], number))
+                here.append((graph.symbol("e", number), 1))
+            else:
+                here.append((kicks[0], 1))
+            if len(kicks) == 2:
+                passed.append((f"f{number}", kicks[1], number))
+                ahead.append(f"f{number}")
+        after = graph.sum(here)
+        pace = graph.one if self.uniform else graph.symbol("pace")
+        q = graph.sum([(graph.symbol("q", 0), 1), (graph.times(pace, graph.symbol("after")), 1)])
+        roots = self.hoisting.rewrite([*(node for _, node, _ in passed), after])
+        used = graph.symbols([*roots, q])
+        names = {symbol: _called(*symbol) for symbol in used}
+        lines = ["q0, g, = z", "q1 = lanes(q, s)", "momentum = lanes(p, s)"]
+        lines += self._loads(used, masked, "s - WIDTH")
         writer = Writer(graph, [*roots, q], names)
         writer.prepare()
-        right = [writer.named(root) for root in roots[:-1]]
-        writer.lines += [f"carry{k} = shifted(before{k}, {value})" for k, value in enumerate(right)]
+        for (given, _, number), root in zip(passed, roots, strict=False):
+            text = writer.rendered(root)
+            writer.lines.append(f"{given} = " + (f"select(less(0.0, live{number}), {text}, 0.0)" if masked else text))
         writer.lines.append(f"after = {writer.rendered(roots[-1])}")
-        writer.lines += ["put(p, s, after)", f"put(q, s, {writer.rendered(q)})"]
-        returned = ", ".join([*right, "ahead"]) + ","
-        lines += [*writer.lines, f"return ({returned})"]
-        return definition(name, "c, at, q, p, places, offsets, s, z", lines)
+        writer.lines += ["put(p, s - WIDTH, after)", f"put(q, s + shift - WIDTH, {writer.rendered(q)})"]
+        lines += [*writer.lines, f"ahead = {' + '.join(['momentum', *ahead])}", "return (q1, ahead,)"]
+        return definition(name, "k, q, p, shift, places, marks, s, z", lines)
+
+    def _loads(self, used: set[tuple[str, int]], masked: bool, row: str) -> list[str]:
+        """What stands beside the coordinates of a row: coefficients, differences, values of places, marks."""
+        kinds = len(self.rows) + (not self.uniform)
+        lines = [_ENTRIES] if any(kind == "c" for kind, _ in used) else []
+        for kind, k in sorted(used):
+            if kind == "d":
+                lines.append(f"d{k} = q1 - q0")
+            elif kind == "pace":
+                lines.append(f"pace = lanes(places, {kinds}*({row}) + {len(self.rows)}*WIDTH)")
+            elif kind == "a" and k in self.rows:
+                lines.append(f"local{k} = lanes(places, {kinds}*({row}) + {self.rows.index(k)}*WIDTH)")
+        if masked:
+            kept = [f"live{n}" for n in self.marked] + [f"local{k}" for k in self.rare]
+            for place, what in enumerate(kept):
+                if what.startswith("live") or ("a", int(what[5:])) in used:
+                    lines.append(f"{what} = lanes(marks, {len(kept)}*({row}) + {place}*WIDTH)")
+        return lines
+
+    def _stiffness(self) -> str:
+        """The largest row sums of |V''| over the mass so far; over the mass they bound the squared frequencies."""
+        graph, lines, ahead = self.graph, list[str](), list[str]()
+        parts = list[tuple[str, str, Node, int]]()
+        for number in self.marked:
+            alone, q = self.alone[number], self._coordinates(number)
+            if alone is not None:
+                d = graph.symbol("d", number)
+                (second,) = gradient(graph, gradient(graph, alone, [d])[0], [d])
+                parts.append(("here", f"{number}_0", graph.sum([(second, 2)]), number))
+                ahead.append(f"here{number}_0")
+                continue
+            slopes = self.slopes(number)
+            second = [entry for slope in slopes for entry in gradient(graph, slope, q)]
+            size = len(q)
+            parts += [("here", f"{number}_{j}", node, number) for j, node in enumerate(second[:size])]
+            parts += [("there", f"{number}_{j}", node, number) for j, node in enumerate(second[size:])]
+            ahead += [f"there{number}_{j}" for j in range(len(second) - size)]
+        pace = graph.one if self.uniform else graph.symbol("pace")
+        roots = self.hoisting.rewrite([*(node for *_, node, _ in parts), pace])
+        used = graph.symbols(roots)
+        lines = ["q0, passed, best, = z", "q1 = lanes(q, s)", *self._loads(used, True, "s - WIDTH")]
+        writer = Writer(graph, roots, {symbol: _called(*symbol) for symbol in used})
+        writer.prepare()
+        for (kind, name, _, number), root in zip(parts, roots, strict=False):
+            text = writer.rendered(root)
+            writer.lines.append(f"{kind}{name} = select(less(0.0, live{number}), magnitude({text}), 0.0)")
+        total = " + ".join(["passed", *(f"here{name}" for kind, name, _, _ in parts if kind == "here")])
+        writer.lines.append(f"best = maximum(best, magnitude({writer.rendered(roots[-1])}*({total})))")
+        lines += [*writer.lines, f"ahead = {' + '.join(['0.0*q1', *ahead])}", "return (q1, ahead, best,)"]
+        return definition("stiffer", "k, q, places, marks, s, z", lines)
 
     def _place(self, number: int) -> str:
-        """One place of a term outside its run: the kick of each of its coordinates."""
-        graph, term = self.graph, self.terms[number]
-        kicks = self.hoisting.rewrite([graph.times(graph.symbol("h", 0), slope) for slope in self.slopes(number)])
-        used, run = graph.symbols(kicks), self.runs[number]
-        order = run.offsets if run else range(term.size)
-        lines = [f"i{o} = table[offsets[{4*number}] + {term.size}*i + {a}]" for a, o in enumerate(order)]
-        lines += [f"q{k} = q[i{k}]" for kind, k in sorted(used) if kind == "q"]
-        lines.append(f"k = table[offsets[{4*number + 1}] + i]")
-        lines += [f"local{k} = places[offsets[{self._base() + len(self.arrays) + 1 + k}] + k]"
-                  for kind, k in sorted(used) if kind == "a"]  # fmt: skip
-        lines += [f"c{k} = c[at + {k}]" for kind, k in sorted(used) if kind == "c"]
+        """One place that no sweep serves: the kick of each of its coordinates.
+
+        The table has where the coordinates are read, and where their momenta stand.
+        """
+        graph, size = self.graph, self.terms[number].size
+        kicks = self.hoisting.rewrite([self._kick(slope) for slope in self.slopes(number)])
+        used = graph.symbols(kicks)
+        own = [k for k, (n, _) in enumerate(self.arrays) if n == number]
+        lines = [_ENTRIES] if any(kind == "c" for kind, _ in used) else []
+        for kind, k in sorted(used):
+            if kind == "q":
+                lines += [f"i{k} = table[t + {k}]", f"q{k} = q[i{k}]"]
+            elif kind == "a":
+                lines.append(f"local{k} = loose[s + {own.index(k)}]")
         body, values = Writer(graph, kicks, {symbol: _called(*symbol) for symbol in used}).write()
-        lines += [*body, *(f"p[i{o}] += {value}" for o, value in enumerate(values)), "return ()"]
-        return definition(f"kick_{number}", "c, at, q, p, places, offsets, table, i", lines)
+        lines += body
+        for a, value in enumerate(values):
+            lines += [f"j{a} = table[t + {size + a}]", f"p[j{a}] += {value}"]
+        return definition(f"kick_{number}", "k, q, p, table, loose, t, s", [*lines, "return ()"])
 
     def _coefficients(self) -> str:
+        """The function that fills the table, and the one that reads it."""
         entries = self.hoisting.coefficients
         used = self.graph.symbols(entries)
         lines = [f"p{k} = theta[{k}]" for kind, k in sorted(used) if kind == "p"]
         names = {symbol: _called(*symbol) for symbol in used}
         body, values = Writer(self.graph, entries, names).write()
         lines += [*body, *(f"c[at + {k}] = {value}" for k, value in enumerate(values)), "return ()"]
-        return definition("coefficients", "theta, h0, h1, c, at", lines)
+        read = ", ".join(f"c[at + {k}]" for k in range(max(len(entries), 1)))
+        functions = [definition("coefficients", "theta, h0, c, at", lines)]
+        return "\n\n".join([*functions, definition("entries", "c, at", [f"return ({read},)"])])
 
 
 def _called(kind: str, index: int) -> str:
     # a0_, a1_, ... are the writer's own
-    return {"m": "momentum", "pace": "pace", "a": f"local{index}", "live": f"live{index}"}.get(kind, f"{kind}{index}")
+    return {"g": "g", "pace": "pace", "after": "after", "a": f"local{index}"}.get(kind, f"{kind}{index}")
