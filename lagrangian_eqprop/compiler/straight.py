@@ -7,8 +7,8 @@ same text therefore compiles for float64, complex128 and lanes, and runs as plai
 
 The language: assignments to names, ``a, b = tuple``, ``array[i]`` to load, ``array[i] = x`` and
 ``array[i] += x`` to store, ``if x != 0.0:`` around stores, ``gather(array, i, stride)`` for one number a lane,
-``lanes(array, i)`` and ``put(array, i, x)`` for neighbours in lanes, ``shifted(before, x)`` and ``following(x,
-ahead)`` by one lane, ``lane(x, k)`` for the number in one, ``total(x)`` for the sum of all, ``mixed(array, i, x, n,
+``lanes(array, i)`` and ``put(array, i, x)`` for neighbours in lanes, ``masked(array, i, x)`` for lanes whose bits in
+the array are set, ``shifted(before, x)`` and ``following(x, ahead)`` by one lane, ``lane(x, k)`` for the number in one, ``total(x)`` for the sum of all, ``mixed(array, i, x, n,
 y)`` for y + a matrix times the lanes, arithmetic, and calls of the functions of ``symbols.graph``; one ``return`` at
 the end. A row of an array with two axes is a value in lanes.
 """
@@ -247,6 +247,16 @@ class _Run:
             kind, place = self.row(array, index)
             self.builder.store(self.cast(value, kind), place, align=_alignment(kind))
 
+    def masked(self, array: Value, index: Value, x: Value) -> Value:
+        """Lanes of ``x`` where lane k of array[index + k] has all bits set, zero where it has none."""
+        kind = value_type(array.type.dtype, self.width)
+        if not self.builder:
+            return Value(kind, None)
+        bits = ir.VectorType(ir.IntType(64 if kind.element == types.float64 else 32), self.width)
+        there = self.builder.bitcast(self.lanes(array, index).ir, bits)
+        kept = self.builder.and_(there, self.builder.bitcast(self.cast(x, kind), bits))
+        return Value(kind, self.builder.bitcast(kept, kind.vector))
+
     def shifted(self, before: Value, value: Value) -> Value:
         """The last lane of ``before``, then all but the last of ``value``."""
         if not self.builder or not isinstance(value.type, Lanes):
@@ -389,7 +399,7 @@ class _Run:
 
     # ------------------------------------------------------------------ functions
     def call(self, name: str, given: list[Value]) -> Value:
-        if name in ("gather", "lane", "lanes", "mixed", "following", "shifted", "total"):
+        if name in ("gather", "lane", "lanes", "masked", "mixed", "following", "shifted", "total"):
             return getattr(self, name)(*given)
         if name in _COMPARED:
             return self.compare(_COMPARED[name], *given)

@@ -160,18 +160,18 @@ class Swept:
         used = graph.symbols([*roots, q])
         names = {symbol: _called(*symbol) for symbol in used}
         lines = ["q0, g, = z", "q1 = lanes(q, s)", "momentum = lanes(p, s)"]
-        lines += self._loads(used, masked, "s - WIDTH")
+        lines += self._loads(used, masked)
         writer = Writer(graph, [*roots, q], names)
         writer.prepare()
         for (given, _, number), root in zip(passed, roots, strict=False):
             text = writer.rendered(root)
-            writer.lines.append(f"{given} = " + (f"select(less(0.0, live{number}), {text}, 0.0)" if masked else text))
+            writer.lines.append(f"{given} = " + (self._masked(number, text) if masked else text))
         writer.lines.append(f"after = {writer.rendered(roots[-1])}")
         writer.lines += ["put(p, s - WIDTH, after)", f"put(q, s + shift - WIDTH, {writer.rendered(q)})"]
         lines += [*writer.lines, f"ahead = {' + '.join(['momentum', *ahead])}", "return (q1, ahead,)"]
         return definition(name, "k, q, p, shift, places, marks, s, z", lines)
 
-    def _loads(self, used: set[tuple[str, int]], masked: bool, row: str) -> list[str]:
+    def _loads(self, used: set[tuple[str, int]], masked: bool) -> list[str]:
         """What stands beside the coordinates of a row: coefficients, differences, values of places, marks."""
         kinds = len(self.rows) + (not self.uniform)
         lines = [_ENTRIES] if any(kind == "c" for kind, _ in used) else []
@@ -179,15 +179,20 @@ class Swept:
             if kind == "d":
                 lines.append(f"d{k} = q1 - q0")
             elif kind == "pace":
-                lines.append(f"pace = lanes(places, {kinds}*({row}) + {len(self.rows)}*WIDTH)")
+                lines.append(f"pace = lanes(places, {kinds}*(s - WIDTH) + {len(self.rows)}*WIDTH)")
             elif kind == "a" and k in self.rows:
-                lines.append(f"local{k} = lanes(places, {kinds}*({row}) + {self.rows.index(k)}*WIDTH)")
-        if masked:
-            kept = [f"live{n}" for n in self.marked] + [f"local{k}" for k in self.rare]
-            for place, what in enumerate(kept):
-                if what.startswith("live") or ("a", int(what[5:])) in used:
-                    lines.append(f"{what} = lanes(marks, {len(kept)}*({row}) + {place}*WIDTH)")
+                lines.append(f"local{k} = lanes(places, {kinds}*(s - WIDTH) + {self.rows.index(k)}*WIDTH)")
+            elif kind == "a" and masked:
+                lines.append(f"local{k} = lanes(marks, {self._mark(len(self.marked) + self.rare.index(k))})")
         return lines
+
+    def _mark(self, place: int) -> str:
+        """Where the marks of the row before s have their place-th kind."""
+        return f"{len(self.marked) + len(self.rare)}*(s - WIDTH) + {place}*WIDTH"
+
+    def _masked(self, number: int, text: str) -> str:
+        """A value where the sites have a term, zero where not."""
+        return f"masked(marks, {self._mark(self.marked.index(number))}, {text})"
 
     def _stiffness(self) -> str:
         """The largest row sums of |V''| over the mass so far; over the mass they bound the squared frequencies."""
@@ -210,12 +215,12 @@ class Swept:
         pace = graph.one if self.uniform else graph.symbol("pace")
         roots = self.hoisting.rewrite([*(node for *_, node, _ in parts), pace])
         used = graph.symbols(roots)
-        lines = ["q0, passed, best, = z", "q1 = lanes(q, s)", *self._loads(used, True, "s - WIDTH")]
+        lines = ["q0, passed, best, = z", "q1 = lanes(q, s)", *self._loads(used, True)]
         writer = Writer(graph, roots, {symbol: _called(*symbol) for symbol in used})
         writer.prepare()
         for (kind, name, _, number), root in zip(parts, roots, strict=False):
-            text = writer.rendered(root)
-            writer.lines.append(f"{kind}{name} = select(less(0.0, live{number}), magnitude({text}), 0.0)")
+            text = f"magnitude({writer.rendered(root)})"
+            writer.lines.append(f"{kind}{name} = {self._masked(number, text)}")
         total = " + ".join(["passed", *(f"here{name}" for kind, name, _, _ in parts if kind == "here")])
         writer.lines.append(f"best = maximum(best, magnitude({writer.rendered(roots[-1])}*({total})))")
         lines += [*writer.lines, f"ahead = {' + '.join(['0.0*q1', *ahead])}", "return (q1, ahead, best,)"]

@@ -70,16 +70,16 @@ def to_last(x: ndarray, to: int, of: int) -> None:
 
 
 @inlined
-def exchange(x: ndarray, rows: int, halo: int, seam: int) -> None:
-    """Fill the rows of neighbours. In a ring the last lane repeats ``seam`` sites of the first."""
+def exchange(x: ndarray, rows: int, halo: int, near: int, seam: int) -> None:
+    """Fill the ``near`` rows of neighbours next to the own. In a ring the last lane repeats ``seam`` of the first."""
     last = rows - halo
-    for j in range(halo):
-        to_next(x, WIDTH*j, WIDTH*(last - halo + j))
-        to_last(x, WIDTH*(last + j), WIDTH*(halo + j))
-    if seam > 0:
-        for j in range(halo):
-            x[WIDTH*j] = x[WIDTH*(last - halo + j - seam) + WIDTH - 1]
-            x[WIDTH*(last + j) + WIDTH - 1] = x[WIDTH*(halo + j + seam)]
+    for j in range(near):
+        before, after = halo - 1 - j, last + j
+        to_next(x, WIDTH*before, WIDTH*(last - 1 - j))
+        to_last(x, WIDTH*after, WIDTH*(halo + j))
+        if seam > 0:
+            x[WIDTH*before] = x[WIDTH*(last - 1 - j - seam) + WIDTH - 1]
+            x[WIDTH*after + WIDTH - 1] = x[WIDTH*(halo + j + seam)]
 
 
 @entry
@@ -98,8 +98,8 @@ def swept_forward(
     while done <= count:
         steps = max(min(halo, count - done), 1)
         kick_places(entries(c, COEFFICIENTS if done % count == 0 else 0), q, p, table, loose, counts)
-        exchange(q, rows, halo, seam)
-        exchange(p, rows, halo, seam)
+        exchange(q, rows, halo, steps, seam)
+        exchange(p, rows, halo, steps - 1, seam)  # those of the outermost row move nothing that counts
         for low in range(0, rows, tile):
             for j in range(steps):
                 level = halo - steps + j
@@ -121,7 +121,8 @@ def swept_forward(
                         for i in range(r, stop):
                             z = sweep_masked(k, q, p, shift, places, marks, WIDTH*i, z)
                     r = stop
-                keep(edge_q, edge_p, WIDTH*level, z)
+                if low + tile < rows:
+                    keep(edge_q, edge_p, WIDTH*level, z)
         done += steps
 
 
@@ -132,7 +133,7 @@ def swept_stiffness(
 ) -> None:  # fmt: skip
     """The largest row sum of |V''| of every lane, times what its momentum is divided by for a velocity."""
     coefficients(theta, 1.0, c, 0)
-    exchange(q, rows, halo, seam)
+    exchange(q, rows, halo, 1, seam)
     k = entries(c, 0)
     z = begin_stiffness(q, WIDTH*(halo - 1))
     for i in range(halo, rows - halo + 1):

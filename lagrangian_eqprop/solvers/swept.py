@@ -83,13 +83,13 @@ class Chain:
         sites = np.arange(self.rows)[:, None] - self.halo + self.own*np.arange(self.width)
         inside = np.ones(sites.shape, bool) if ring else (sites >= 0) & (sites < self.size)
         sites %= self.size
-        self.places = self._beside(sites, [
+        self.places = self._beside([
             *(self._placed(values, runs, *swept.arrays[k], sites, inside) for k in swept.rows),
             *([] if self.uniform else [self.step/masses[sites]]),
         ])  # fmt: skip
         live = [inside & np.isin(sites, runs[n].sites) for n in swept.marked]
         rare = [self._placed(values, runs, *swept.arrays[k], sites, inside) for k in swept.rare]
-        self.marks = self._beside(sites, [*live, *rare])
+        self.marks = self._beside([*((-there.astype(np.int64)).view(float) for there in live), *rare])
         alike = np.ones(self.rows, bool)
         for n, there in zip(swept.marked, live, strict=True):
             alike &= there.all(1) if runs[n].dense else ~there.any(1)
@@ -113,9 +113,9 @@ class Chain:
         return np.where(inside, full[sites], 1.0)
 
     @staticmethod
-    def _beside(sites: ndarray, kinds: list[ndarray]) -> ndarray:
+    def _beside(kinds: list[ndarray]) -> ndarray:
         """Several values a site: rows of the first, the second, ... after each other."""
-        return np.stack(kinds, 1).astype(float).ravel() if kinds else np.zeros(1)
+        return np.stack(kinds, 1).ravel() if kinds else np.zeros(1)
 
     def _tabulate(self, system: Any, runs: list[Run], swept: Any, values: list[ndarray], sites: ndarray) -> None:
         """The places apart: where their coordinates stand, in the lanes that own them and in those that repeat them."""
@@ -148,7 +148,7 @@ class Chain:
         filled = np.zeros(self.own*self.width)
         for rows, state, scale in ((x, q, 1.0), (y, p, self.scale)):
             np.multiply(state, scale, out=filled[: self.size])
-            filled[self.size :] = filled[: self.seam]
+            filled[self.size : self.size + self.seam] = filled[: self.seam]
             self._own(rows)[:] = filled.reshape(self.width, self.own).T
         return x, y
 
