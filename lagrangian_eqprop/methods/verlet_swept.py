@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from numpy import ndarray
 
 from ..compiler.kernel import entry, inlined
@@ -82,60 +83,108 @@ def exchange(x: ndarray, rows: int, halo: int, near: int, seam: int) -> None:
             x[WIDTH*after + WIDTH - 1] = x[WIDTH*(halo + j + seam)]
 
 
-@entry
-def swept_forward(
-    theta: ndarray, kick: float, c: ndarray, q: ndarray, p: ndarray, edge_q: ndarray, edge_p: ndarray, places: ndarray,
-    marks: ndarray, until: ndarray, table: ndarray, loose: ndarray, counts: ndarray, rows: int, halo: int, seam: int,
-    tile: int, count: int,
-) -> None:  # fmt: skip
-    """``count`` steps. Behind its rows q has as many again, for positions to be put aside.
+@inlined
+def put_in(state: ndarray, scale: float, x: ndarray, own: int, halo: int, ring: bool) -> None:
+    """The sites of a state as rows; those after the last are the first of a ring, else at rest."""
+    size = state.shape[0]
+    for r in range(own):
+        for lane in range(WIDTH):
+            site = own*lane + r
+            value = state[site if site < size else site - size] if site < size or ring else 0.0
+            x[WIDTH*(halo + r) + lane] = scale*value
 
-    ``until`` has, for every row that comes in, where rows of its kind end, negative where the row before it has marks.
+
+@inlined
+def take_out(x: ndarray, scale: float, state: ndarray, own: int, halo: int) -> float:
+    """Rows as sites of a state; zero where all are finite, else nan."""
+    size, lost = state.shape[0], 0.0
+    for r in range(own):
+        for lane in range(WIDTH):
+            site = own*lane + r
+            if site < size:
+                value = scale*x[WIDTH*(halo + r) + lane]
+                state[site] = value
+                lost += value - value
+    return lost
+
+
+@inlined
+def stiffest(
+    k: Any, x: ndarray, places: ndarray, marks: ndarray, rows: int, halo: int, seam: int, largest: ndarray
+) -> float:  # fmt: skip
+    """The largest row sum of |V''|, times what a momentum is multiplied by for a velocity."""
+    exchange(x, rows, halo, 1, seam)
+    z = begin_stiffness(x, WIDTH*(halo - 1))
+    for i in range(halo, rows - halo + 1):
+        z = stiffer(k, x, places, marks, WIDTH*i, z)
+    keep_stiffest(largest, z)
+    found = 0.0
+    for lane in range(WIDTH):
+        found = max(found, largest[lane])
+    return found
+
+
+@entry
+def swept_path(
+    theta: ndarray, kick: float, scale: float, c: ndarray, q0: ndarray, p0: ndarray, x: ndarray, y: ndarray,
+    edge_x: ndarray, edge_y: ndarray, places: ndarray, marks: ndarray, until: ndarray, table: ndarray, loose: ndarray,
+    counts: ndarray, own: int, halo: int, seam: int, ring: bool, tile: int, limit: float, kept: ndarray, q: ndarray,
+    p: ndarray,
+) -> tuple[float, int]:  # fmt: skip
+    """The nodes ``kept`` of a path in q and p, (kept, sites), as far as they are finite.
+
+    Behind its rows x has as many again, for positions to be put aside. ``until`` has, for every row that comes in, where
+    rows of its kind end, negative where the row before it has marks. Momenta stand in the rows times ``scale``.
+
+    Returns what bounds the stiffness, and the number of the first kept node that is not finite; nothing is done where
+    the bound is above ``limit``, and it is not looked for where that is infinite.
     """
+    rows, at = own + 2*halo, 0
     coefficients(theta, kick, c, 0)
     coefficients(theta, 0.5*kick, c, COEFFICIENTS)
-    done = 0
-    while done <= count:
-        steps = max(min(halo, count - done), 1)
-        kick_places(entries(c, COEFFICIENTS if done % count == 0 else 0), q, p, table, loose, counts)
-        exchange(q, rows, halo, steps, seam)
-        exchange(p, rows, halo, steps - 1, seam)  # those of the outermost row move nothing that counts
-        for low in range(0, rows, tile):
-            for j in range(steps):
-                level = halo - steps + j
-                k = entries(c, COEFFICIENTS if (done + j) % count == 0 else 0)
-                shift = WIDTH*rows if done == count else 0
-                if low - level <= level + 1:
-                    r = level + 1
-                    z = begin(q, p, WIDTH*level)
-                else:
-                    r = low - level
-                    z = begin(edge_q, edge_p, WIDTH*level)
-                end = min(low + tile, rows) - level
-                while r < end:
-                    stop = min(abs(until[r]), end)
-                    if until[r] > 0:
-                        for i in range(r, stop):
-                            z = sweep(k, q, p, shift, places, marks, WIDTH*i, z)
+    put_in(q0, 1.0, x, own, halo, ring)
+    put_in(p0, scale, y, own, halo, ring)
+    for lane in range(WIDTH):  # what is never exchanged
+        y[lane] = y[WIDTH*(rows - 1) + lane] = 0.0
+    bound = 0.0
+    if limit < np.inf:
+        coefficients(theta, 1.0, c, 2*COEFFICIENTS)
+        bound = stiffest(entries(c, 2*COEFFICIENTS), x, places, marks, rows, halo, seam, edge_x)
+        if not bound < limit:
+            return bound, 0
+    for node in range(kept.shape[0]):
+        count, done = kept[node] - at, 0
+        while done <= count and count > 0:
+            steps = max(min(halo, count - done), 1)
+            kick_places(entries(c, COEFFICIENTS if done % count == 0 else 0), x, y, table, loose, counts)
+            exchange(x, rows, halo, steps, seam)
+            exchange(y, rows, halo, steps - 1, seam)  # those of the outermost row move nothing that counts
+            for low in range(0, rows, tile):
+                for j in range(steps):
+                    level = halo - steps + j
+                    k = entries(c, COEFFICIENTS if (done + j) % count == 0 else 0)
+                    shift = WIDTH*rows if done == count else 0
+                    if low - level <= level + 1:
+                        r = level + 1
+                        z = begin(x, y, WIDTH*level)
                     else:
-                        for i in range(r, stop):
-                            z = sweep_masked(k, q, p, shift, places, marks, WIDTH*i, z)
-                    r = stop
-                if low + tile < rows:
-                    keep(edge_q, edge_p, WIDTH*level, z)
-        done += steps
-
-
-@entry
-def swept_stiffness(
-    theta: ndarray, c: ndarray, q: ndarray, places: ndarray, marks: ndarray, rows: int, halo: int, seam: int,
-    largest: ndarray,
-) -> None:  # fmt: skip
-    """The largest row sum of |V''| of every lane, times what its momentum is divided by for a velocity."""
-    coefficients(theta, 1.0, c, 0)
-    exchange(q, rows, halo, 1, seam)
-    k = entries(c, 0)
-    z = begin_stiffness(q, WIDTH*(halo - 1))
-    for i in range(halo, rows - halo + 1):
-        z = stiffer(k, q, places, marks, WIDTH*i, z)
-    keep_stiffest(largest, z)
+                        r = low - level
+                        z = begin(edge_x, edge_y, WIDTH*level)
+                    end = min(low + tile, rows) - level
+                    while r < end:
+                        stop = min(abs(until[r]), end)
+                        if until[r] > 0:
+                            for i in range(r, stop):
+                                z = sweep(k, x, y, shift, places, marks, WIDTH*i, z)
+                        else:
+                            for i in range(r, stop):
+                                z = sweep_masked(k, x, y, shift, places, marks, WIDTH*i, z)
+                        r = stop
+                    if low + tile < rows:
+                        keep(edge_x, edge_y, WIDTH*level, z)
+            done += steps
+        at = kept[node]
+        lost = take_out(x, 1.0, q[node], own, halo) + take_out(y, 1.0/scale, p[node], own, halo)
+        if lost != 0.0:
+            return bound, node
+    return bound, kept.shape[0]

@@ -30,9 +30,9 @@ class Failures:
         self.back[new] = back
 
     def message(self, grid: Any) -> str:
-        bad = np.flatnonzero(~self.good)
-        if not bad.size:
+        if self.good.all():
             return "converged"
+        bad = np.flatnonzero(~self.good)
         b = bad[0]
         k, left = int(self.step[b])//grid.substeps, self.residual[b]
         way = "on the way back " if self.back[b] else ""

@@ -20,6 +20,18 @@ def refined(coarse: Grid, gamma: tuple[float, ...]) -> Refined:
     return Refined(coarse, gamma)
 
 
+@functools.cache
+def _divided(gamma: tuple[float, ...]) -> tuple[ndarray, ndarray]:
+    """Lengths of sub-steps, and where in the step they begin."""
+    # inner times from the nearer end, so that they are symmetric
+    ahead, behind = np.cumsum([0.0, *gamma]), 1.0 - np.cumsum([0.0, *gamma[::-1]])[::-1]
+    half = len(gamma)//2
+    lengths, fractions = np.array(gamma), np.concatenate([ahead[: half + 1], behind[half + 1 : -1]])
+    lengths.setflags(write=False)
+    fractions.setflags(write=False)
+    return lengths, fractions
+
+
 class Refined:
     """A grid whose steps are refined; with a single sub-step it is the user's.
 
@@ -35,11 +47,8 @@ class Refined:
 
     def __init__(self, coarse: Grid, gamma: Sequence[float] = (1.0,)) -> None:
         self.coarse, self.start, self.step = coarse, coarse.start, coarse.step
-        self.gamma, self.substeps, self.steps = np.array(gamma), len(gamma), coarse.steps*len(gamma)
-        # inner times from the nearer end, so that they are symmetric
-        ahead, behind = np.cumsum([0.0, *gamma]), 1.0 - np.cumsum([0.0, *gamma[::-1]])[::-1]
-        half = len(gamma)//2
-        self.fractions = np.concatenate([ahead[: half + 1], behind[half + 1 : -1]])
+        self.substeps, self.steps = len(gamma), coarse.steps*len(gamma)
+        self.gamma, self.fractions = _divided(tuple(gamma))
 
     def split(self, labels: ndarray, shift: float = 0.0) -> tuple[ndarray, ndarray]:
         """The user's node at or before each label, and the fraction of the step that follows it."""

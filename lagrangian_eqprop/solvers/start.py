@@ -68,6 +68,8 @@ class Start:
         size = problem.system.size
 
         def spread(state: ndarray) -> ndarray:
+            if state.ndim == 1 and samples == 1:
+                return np.array(state[None])  # the same, at once
             full = state.ndim == 2 and len(state) == samples
             return np.array(state if full else np.broadcast_to(state, (samples, size)), order="C")
 

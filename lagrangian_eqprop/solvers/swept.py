@@ -9,7 +9,7 @@ from numpy import ndarray
 
 from ..compiler.build_swept import build_swept
 from ..compiler.kernel import kernels_of
-from ..compiler.lanes import register
+from ..compiler.lanes import empty_rows, register
 from ..compiler.swept import Run, run_of
 from ..methods import verlet_swept
 from .failures import Failures
@@ -69,8 +69,8 @@ class Chain:
             known["built"] = build_swept(system, shapes, runs, self.uniform, kernels, self.width)
         built, swept = known["built"]
         self.module, self.own = built.module, -(-self.size//self.width)
-        ring = any(run.size == 2 and run.sites[-1:] == self.size - 1 for run in runs)
-        self.seam = self.own*self.width - self.size if ring else 0
+        self.ring = any(run.size == 2 and run.sites[-1:] == self.size - 1 for run in runs)
+        self.seam = self.own*self.width - self.size if self.ring else 0
         self.apart = sum(len(run.others) for run in runs)
         beside = 2 + len(swept.rows) + (not self.uniform)
         self.tile = max(_NEAR//(8*self.width*beside), 4)
@@ -81,7 +81,7 @@ class Chain:
         if self.rows <= 2*self.tile:
             self.tile = self.rows
         sites = np.arange(self.rows)[:, None] - self.halo + self.own*np.arange(self.width)
-        inside = np.ones(sites.shape, bool) if ring else (sites >= 0) & (sites < self.size)
+        inside = np.ones(sites.shape, bool) if self.ring else (sites >= 0) & (sites < self.size)
         sites %= self.size
         self.places = self._beside([
             *(self._placed(values, runs, *swept.arrays[k], sites, inside) for k in swept.rows),
@@ -99,10 +99,9 @@ class Chain:
         self.until = np.where(alike, until, -until)
         self._tabulate(system, runs, swept, values, sites)
         self.theta = np.array([value if value.ndim == 0 else 0.0 for value in values], float)
-        self.mass = float(masses[0]) if self.uniform else 1.0
-        self.scale = self.step/self.mass if self.uniform else 1.0
-        self.c = np.empty(2*self.module.COEFFICIENTS)
-        self.edge = np.empty((2, self.halo*self.width))
+        mass = float(masses[0])
+        self.scale = self.step/mass if self.uniform else 1.0
+        self.unit = abs(mass) if self.uniform else self.step  # of the stiffness that a pass finds
 
     def _placed(
         self, values: list[ndarray], runs: list[Run], number: int, index: int, sites: ndarray, inside: ndarray
@@ -136,50 +135,20 @@ class Chain:
         self.table = np.array([number for entry in entries for number in entry] or [0], np.int64)
         self.loose = np.array(loose or [0.0])
 
-    def padded(self, q: ndarray, p: ndarray) -> tuple[ndarray, ndarray]:
-        """The rows of a state, aligned for vector loads; momenta as the kernel wants them."""
+    def path(self, q0: ndarray, p0: ndarray, kept: ndarray, q: ndarray, p: ndarray, limit: float) -> tuple[float, int]:
+        """The nodes ``kept`` of one sample, in place; a bound on the stiffness, and the first node not finite."""
         length = self.rows*self.width
-        raw = np.zeros(3*length + 1024)
-        skip = (-raw.ctypes.data % 64)//8
-        x = raw[skip : skip + 2*length]
-        start = skip + 2*length
-        start += (256 - (start - skip)) % 512  # half a page from where loads of q would wait for stores of p
-        y = raw[start : start + length + 1]
-        filled = np.zeros(self.own*self.width)
-        for rows, state, scale in ((x, q, 1.0), (y, p, self.scale)):
-            np.multiply(state, scale, out=filled[: self.size])
-            filled[self.size : self.size + self.seam] = filled[: self.seam]
-            self._own(rows)[:] = filled.reshape(self.width, self.own).T
-        return x, y
-
-    def _own(self, rows: ndarray) -> ndarray:
-        """The rows without those of neighbours."""
-        return rows[self.halo*self.width :][: self.own*self.width].reshape(self.own, self.width)
-
-    def state(self, x: ndarray, y: ndarray) -> tuple[ndarray, ndarray]:
-        """Positions and momenta by site."""
-        q, p = (self._own(rows).T.reshape(-1)[: self.size] for rows in (x, y))
-        return q, p/self.scale
-
-    def advance(self, x: ndarray, y: ndarray, count: int) -> None:
-        """``count`` steps of one sample, in place."""
-        self.module.swept_forward(
-            self.theta, self.step*self.scale, self.c, x, y, *self.edge, self.places, self.marks, self.until, self.table,
-            self.loose, self.counts, self.rows, self.halo, self.seam, self.tile, count,
+        # momenta half a page from where loads of positions would wait for their stores
+        start = 2*length + (256 - 2*length) % 512
+        edge, ends = start + length + 8, self.halo*self.width
+        room = empty_rows(edge//8 + ends//4 + self.module.COEFFICIENTS, 8).reshape(-1)
+        bound, node = self.module.swept_path(
+            self.theta, self.step*self.scale, self.scale, room[edge + 2*ends :], q0, p0, room[: 2*length],
+            room[start : start + length + 1], room[edge : edge + ends], room[edge + ends : edge + 2*ends], self.places,
+            self.marks, self.until, self.table, self.loose, self.counts, self.own, self.halo, self.seam, self.ring,
+            self.tile, limit*self.unit, kept, q, p,
         )  # fmt: skip
-
-    def stiffest(self, start: Start) -> ndarray | None:
-        """A bound on the largest eigenvalue of M^-1 V'' of every sample; None where places stand apart."""
-        if self.apart:
-            return None
-        found, largest = np.empty(len(start.q)), np.empty(self.width)
-        for b, q in enumerate(start.q):
-            x, _ = self.padded(q, q)
-            self.module.swept_stiffness(
-                self.theta, self.c, x, self.places, self.marks, self.rows, self.halo, self.seam, largest
-            )
-            found[b] = largest.max()
-        return found/(abs(self.mass) if self.uniform else self.step)
+        return bound/self.unit, node
 
 
 def forward(
@@ -190,32 +159,32 @@ def forward(
     if known.get("theta") is not problem.theta or known["step"] != problem.grid.step:
         known.update(chain=Chain(problem, start.masses[0]), theta=problem.theta, step=problem.grid.step)
     chain: Chain = known["chain"]
-    if stability != "ignore":
-        check_stability(problem, start, chain.stiffest(start), stability)
+    limit = 3/problem.grid.step**2 if stability != "ignore" else np.inf
+    if chain.apart and limit < np.inf:
+        check_stability(problem, start, None, stability)
+        limit = np.inf
     samples = len(start.q)
-    q, p = np.full((samples, len(kept), chain.size), np.nan), np.full((samples, len(kept), chain.size), np.nan)
+    q, p = np.empty((samples, len(kept), chain.size)), np.empty((samples, len(kept), chain.size))
     failures = Failures(samples)
     for b in range(samples):
-        (x, y), at = chain.padded(start.q[b], start.p[b]), 0
-        for k, node in enumerate(kept):
-            if node > at:
-                chain.advance(x, y, int(node) - at)
-                at = int(node)
-            q[b, k], p[b, k] = chain.state(x, y) if at else (start.q[b], start.p[b])
-            if not (np.isfinite(q[b, k]).all() and np.isfinite(p[b, k]).all()):
-                _locate(chain, start, b, int(node), failures)
-                q[b], p[b] = np.nan, np.nan
-                break
+        bound, good = chain.path(start.q[b], start.p[b], kept, q[b], p[b], limit)
+        if not bound < limit:
+            check_stability(problem, start, None, stability)
+            limit = np.inf
+            _, good = chain.path(start.q[b], start.p[b], kept, q[b], p[b], limit)
+        if good < len(kept):
+            failures.step[b], failures.residual[b] = _located(chain, start, b, int(kept[good])), np.inf
+            q[b], p[b] = np.nan, np.nan
     if progress is not None:
         progress.update(problem.grid.steps)
     return q, p, failures
 
 
-def _locate(chain: Chain, start: Start, b: int, node: int, failures: Failures) -> None:
-    """The step at which a sample that is infinite at a node became so."""
-    x, y = chain.padded(start.q[b], start.p[b])
-    for step in range(1, node + 1):
-        chain.advance(x, y, 1)
-        if not np.isfinite(chain.state(x, y)).all():
-            failures.step[b], failures.residual[b] = step, np.inf
-            return
+def _located(chain: Chain, start: Start, b: int, node: int) -> int:
+    """The step at which a sample that is not finite at a node became so: it never becomes finite again."""
+    finite, q, p = -1, np.empty((1, chain.size)), np.empty((1, chain.size))
+    while node - finite > 1:
+        middle = (node + finite)//2
+        _, good = chain.path(start.q[b], start.p[b], np.array([middle]), q, p, np.inf)
+        finite, node = (middle, node) if good else (finite, middle)
+    return node
