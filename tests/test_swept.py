@@ -75,15 +75,15 @@ def test_every_node_of_a_chain(n, options):
 
 def test_it_is_the_sweep_that_is_tested(monkeypatch):
     system, force, mass = chain(100, ring=True)
-    run = run_of(system.terms[1])
-    assert (run.first, run.count, list(run.others)) == (0, 99, [99])
+    run = run_of(system.terms[1], 100)
+    assert (len(run.sites), run.dense, list(run.others)) == (100, True, [])
     called = []
-    advance = swept.Chain.advance
-    monkeypatch.setattr(swept.Chain, "advance", lambda *given: (called.append(given[-1]), advance(*given))[1])
+    path = swept.Chain.path
+    monkeypatch.setattr(swept.Chain, "path", lambda *given: (called.append(list(given[3])), path(*given))[1])
     q = 0.1*rng.standard_normal((2, 100))
     system.trajectory(lep.Initial(q=q, p=q), lep.Grid(7, step=0.05), save="last")
-    assert called == [7, 7]
-    assert verlet_swept.swept_forward.__kernel__
+    assert called == [[7], [7]]
+    assert verlet_swept.swept_path.__kernel__
 
 
 def test_a_small_batch_is_its_samples_and_new_parameters_count():

@@ -24,8 +24,9 @@ def build_swept(
     def write() -> str:
         functions = swept.text()
         functions += [
-            definition("begin", "q, p, s", ["a = lanes(q, s)", "b = lanes(p, s)", "return (a, b,)"]),
-            definition("keep", "q, p, s, z", ["a, b, = z", "put(q, s, a)", "put(p, s, b)", "return ()"]),
+            definition("begin", "q, p, s", ["a = lanes(q, s)", "b = lanes(p, s)", "return (a, b, a,)"]),
+            definition("turned", "z", ["a, b, c, = z", "d = shifted(c, c)", "return (d, 0.0*d, c,)"]),
+            definition("keep", "q, p, s, z", ["a, b, c, = z", "put(q, s, a)", "put(p, s, b)", "return ()"]),
             definition("to_next", "x, to, of", ["a = lanes(x, of)", "put(x, to, shifted(a, a))", "return ()"]),
             definition("to_last", "x, to, of", ["a = lanes(x, of)", "put(x, to, following(a, a))", "return ()"]),
             definition("begin_stiffness", "q, s", ["a = lanes(q, s)", "b = 0.0*a", "return (a, b, b,)"]),

@@ -7,10 +7,11 @@ same text therefore compiles for float64, complex128 and lanes, and runs as plai
 
 The language: assignments to names, ``a, b = tuple``, ``array[i]`` to load, ``array[i] = x`` and
 ``array[i] += x`` to store, ``if x != 0.0:`` around stores, ``gather(array, i, stride)`` for one number a lane,
-``lanes(array, i)`` and ``put(array, i, x)`` for neighbours in lanes, ``masked(array, i, x)`` for lanes whose bits in
-the array are set, ``shifted(before, x)`` and ``following(x, ahead)`` by one lane, ``lane(x, k)`` for the number in one, ``total(x)`` for the sum of all, ``mixed(array, i, x, n,
-y)`` for y + a matrix times the lanes, arithmetic, and calls of the functions of ``symbols.graph``; one ``return`` at
-the end. A row of an array with two axes is a value in lanes.
+``lanes(array, i)`` and ``put(array, i, x)`` for neighbours in lanes, ``masked(array, i, x)`` for the lanes whose bits
+in the array are set, ``shifted(before, x)`` and ``following(x, ahead)`` by one lane, ``lane(x, k)`` for the number in
+one, ``total(x)`` for the sum of all, ``mixed(array, i, x, n, y)`` for y + a matrix times the lanes, arithmetic, and
+calls of the functions of ``symbols.graph``; one ``return`` at the end. A row of an array with two axes is a value in
+lanes.
 """
 
 from __future__ import annotations

@@ -133,7 +133,7 @@ class Swept:
         """Kick and drift of the row before s; row s comes in."""
         graph = self.graph
         passed: list[tuple[str, Node, int]] = []  # kicks with a name, the term that must be there
-        here, ahead = [(graph.symbol("g"), 1)], list[str]()
+        here, ahead = list[tuple[Node, int]](), list[str]()
         for number in self.marked:
             if not masked and not self.runs[number].dense:
                 continue
@@ -159,16 +159,16 @@ class Swept:
         roots = self.hoisting.rewrite([*(node for _, node, _ in passed), after])
         used = graph.symbols([*roots, q])
         names = {symbol: _called(*symbol) for symbol in used}
-        lines = ["q0, g, = z", "q1 = lanes(q, s)", "momentum = lanes(p, s)"]
+        lines = ["q0, g, moved, = z", "q1 = lanes(q, s)", "momentum = lanes(p, s)"]
         lines += self._loads(used, masked)
         writer = Writer(graph, [*roots, q], names)
         writer.prepare()
         for (given, _, number), root in zip(passed, roots, strict=False):
             text = writer.rendered(root)
             writer.lines.append(f"{given} = " + (self._masked(number, text) if masked else text))
-        writer.lines.append(f"after = {writer.rendered(roots[-1])}")
-        writer.lines += ["put(p, s - WIDTH, after)", f"put(q, s + shift - WIDTH, {writer.rendered(q)})"]
-        lines += [*writer.lines, f"ahead = {' + '.join(['momentum', *ahead])}", "return (q1, ahead,)"]
+        writer.lines += [f"after = g + {writer.rendered(roots[-1])}", f"moved = {writer.rendered(q)}"]
+        writer.lines += ["put(p, s - WIDTH, after)", "put(q, s + shift - WIDTH, moved)"]
+        lines += [*writer.lines, f"ahead = {' + '.join(['momentum', *ahead])}", "return (q1, ahead, moved,)"]
         return definition(name, "k, q, p, shift, places, marks, s, z", lines)
 
     def _loads(self, used: set[tuple[str, int]], masked: bool) -> list[str]:
@@ -197,7 +197,7 @@ class Swept:
     def _stiffness(self) -> str:
         """The largest row sums of |V''| over the mass so far; over the mass they bound the squared frequencies."""
         graph, lines, ahead = self.graph, list[str](), list[str]()
-        parts = list[tuple[str, str, Node, int]]()
+        parts: list[tuple[str, str, Node, int]] = []
         for number in self.marked:
             alone, q = self.alone[number], self._coordinates(number)
             if alone is not None:
@@ -207,11 +207,10 @@ class Swept:
                 ahead.append(f"here{number}_0")
                 continue
             slopes = self.slopes(number)
-            second = [entry for slope in slopes for entry in gradient(graph, slope, q)]
-            size = len(q)
-            parts += [("here", f"{number}_{j}", node, number) for j, node in enumerate(second[:size])]
-            parts += [("there", f"{number}_{j}", node, number) for j, node in enumerate(second[size:])]
-            ahead += [f"there{number}_{j}" for j in range(len(second) - size)]
+            entries, size = [entry for slope in slopes for entry in gradient(graph, slope, q)], len(q)
+            parts += [("here", f"{number}_{j}", node, number) for j, node in enumerate(entries[:size])]
+            parts += [("there", f"{number}_{j}", node, number) for j, node in enumerate(entries[size:])]
+            ahead += [f"there{number}_{j}" for j in range(len(entries) - size)]
         pace = graph.one if self.uniform else graph.symbol("pace")
         roots = self.hoisting.rewrite([*(node for *_, node, _ in parts), pace])
         used = graph.symbols(roots)
@@ -262,4 +261,4 @@ class Swept:
 
 def _called(kind: str, index: int) -> str:
     # a0_, a1_, ... are the writer's own
-    return {"g": "g", "pace": "pace", "after": "after", "a": f"local{index}"}.get(kind, f"{kind}{index}")
+    return {"pace": "pace", "after": "after", "a": f"local{index}"}.get(kind, f"{kind}{index}")

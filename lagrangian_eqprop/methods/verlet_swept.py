@@ -50,6 +50,10 @@ def begin(q: ndarray, p: ndarray, s: int) -> Any:
     """What a sweep carries: positions of a row, and its momenta so far."""
 
 
+def turned(z: Any) -> Any:
+    """What a sweep carries into the next step, whose first row is the last that was moved, each lane's in the next."""
+
+
 def keep(q: ndarray, p: ndarray, s: int, z: Any) -> None:
     """Put that away."""
 
@@ -124,20 +128,86 @@ def stiffest(
     return found
 
 
+@inlined
+def through(
+    k: Any, x: ndarray, y: ndarray, shift: int, places: ndarray, marks: ndarray, until: ndarray, first: int, end: int,
+    z: Any,
+) -> Any:  # fmt: skip
+    """Take in the rows first..end-1."""
+    r = first
+    while r < end:
+        stop = min(abs(until[r]), end)
+        if until[r] > 0:
+            for i in range(r, stop):
+                z = sweep(k, x, y, shift, places, marks, WIDTH*i, z)
+        else:
+            for i in range(r, stop):
+                z = sweep_masked(k, x, y, shift, places, marks, WIDTH*i, z)
+        r = stop
+    return z
+
+
+@inlined
+def step_by_step(
+    c: ndarray, x: ndarray, y: ndarray, places: ndarray, marks: ndarray, until: ndarray, table: ndarray, loose: ndarray,
+    counts: ndarray, rows: int, seam: int, count: int,
+) -> None:  # fmt: skip
+    """``count`` steps of a short chain, or one with places that no sweep serves; one row of neighbours at each end."""
+    z = begin(x, y, WIDTH*(rows - 2))
+    for done in range(count + 1 if count > 0 else 0):
+        k = entries(c, COEFFICIENTS if done == 0 or done == count else 0)
+        shift = WIDTH*rows if done == count else 0
+        kick_places(k, x, y, table, loose, counts)
+        exchange(x, rows, 1, 1, seam)
+        if seam == 0:
+            z = turned(z)  # what is in the row of neighbours, without waiting for it to be stored
+        else:
+            z = begin(x, y, 0)
+        z = through(k, x, y, shift, places, marks, until, 1, rows, z)
+
+
+@inlined
+def tiled(
+    c: ndarray, x: ndarray, y: ndarray, edge_x: ndarray, edge_y: ndarray, places: ndarray, marks: ndarray,
+    until: ndarray, rows: int, halo: int, seam: int, tile: int, count: int,
+) -> None:  # fmt: skip
+    """``count`` steps of a long chain, ``halo`` of them from tile to tile."""
+    done = 0
+    while done <= count and count > 0:
+        steps = max(min(halo, count - done), 1)
+        exchange(x, rows, halo, steps, seam)
+        exchange(y, rows, halo, steps - 1, seam)  # those of the outermost row move nothing that counts
+        shift = WIDTH*rows if done == count else 0
+        for low in range(0, rows, tile):
+            for j in range(steps):
+                level = halo - steps + j
+                k = entries(c, COEFFICIENTS if done + j == 0 or done == count else 0)
+                if low - level <= level + 1:
+                    r = level + 1
+                    z = begin(x, y, WIDTH*level)
+                else:
+                    r = low - level
+                    z = begin(edge_x, edge_y, WIDTH*level)
+                z = through(k, x, y, shift, places, marks, until, r, min(low + tile, rows) - level, z)
+                if low + tile < rows:
+                    keep(edge_x, edge_y, WIDTH*level, z)
+        done += steps
+
+
 @entry
 def swept_path(
     theta: ndarray, kick: float, scale: float, c: ndarray, q0: ndarray, p0: ndarray, x: ndarray, y: ndarray,
     edge_x: ndarray, edge_y: ndarray, places: ndarray, marks: ndarray, until: ndarray, table: ndarray, loose: ndarray,
     counts: ndarray, own: int, halo: int, seam: int, ring: bool, tile: int, limit: float, kept: ndarray, q: ndarray,
     p: ndarray,
-) -> tuple[float, int]:  # fmt: skip
+) -> int:  # fmt: skip
     """The nodes ``kept`` of a path in q and p, (kept, sites), as far as they are finite.
 
-    Behind its rows x has as many again, for positions to be put aside. ``until`` has, for every row that comes in, where
-    rows of its kind end, negative where the row before it has marks. Momenta stand in the rows times ``scale``.
+    Behind its rows x has as many again, for positions to be put aside. ``until`` has, for every row that comes in,
+    where rows of its kind end, negative where the row before it has marks. Momenta stand in the rows times ``scale``.
 
-    Returns what bounds the stiffness, and the number of the first kept node that is not finite; nothing is done where
-    the bound is above ``limit``, and it is not looked for where that is infinite.
+    Returns how many kept nodes are finite, up to the first that is not; -1, and nothing done, where what bounds the
+    stiffness is not below ``limit``. Where that is infinite the bound is not looked for.
     """
     rows, at = own + 2*halo, 0
     coefficients(theta, kick, c, 0)
@@ -146,45 +216,18 @@ def swept_path(
     put_in(p0, scale, y, own, halo, ring)
     for lane in range(WIDTH):  # what is never exchanged
         y[lane] = y[WIDTH*(rows - 1) + lane] = 0.0
-    bound = 0.0
     if limit < np.inf:
         coefficients(theta, 1.0, c, 2*COEFFICIENTS)
         bound = stiffest(entries(c, 2*COEFFICIENTS), x, places, marks, rows, halo, seam, edge_x)
         if not bound < limit:
-            return bound, 0
+            return -1
     for node in range(kept.shape[0]):
-        count, done = kept[node] - at, 0
-        while done <= count and count > 0:
-            steps = max(min(halo, count - done), 1)
-            kick_places(entries(c, COEFFICIENTS if done % count == 0 else 0), x, y, table, loose, counts)
-            exchange(x, rows, halo, steps, seam)
-            exchange(y, rows, halo, steps - 1, seam)  # those of the outermost row move nothing that counts
-            for low in range(0, rows, tile):
-                for j in range(steps):
-                    level = halo - steps + j
-                    k = entries(c, COEFFICIENTS if (done + j) % count == 0 else 0)
-                    shift = WIDTH*rows if done == count else 0
-                    if low - level <= level + 1:
-                        r = level + 1
-                        z = begin(x, y, WIDTH*level)
-                    else:
-                        r = low - level
-                        z = begin(edge_x, edge_y, WIDTH*level)
-                    end = min(low + tile, rows) - level
-                    while r < end:
-                        stop = min(abs(until[r]), end)
-                        if until[r] > 0:
-                            for i in range(r, stop):
-                                z = sweep(k, x, y, shift, places, marks, WIDTH*i, z)
-                        else:
-                            for i in range(r, stop):
-                                z = sweep_masked(k, x, y, shift, places, marks, WIDTH*i, z)
-                        r = stop
-                    if low + tile < rows:
-                        keep(edge_x, edge_y, WIDTH*level, z)
-            done += steps
+        if halo > 1:
+            tiled(c, x, y, edge_x, edge_y, places, marks, until, rows, halo, seam, tile, kept[node] - at)
+        else:
+            step_by_step(c, x, y, places, marks, until, table, loose, counts, rows, seam, kept[node] - at)
         at = kept[node]
         lost = take_out(x, 1.0, q[node], own, halo) + take_out(y, 1.0/scale, p[node], own, halo)
         if lost != 0.0:
-            return bound, node
-    return bound, kept.shape[0]
+            return node
+    return kept.shape[0]

@@ -56,8 +56,9 @@ class Chain:
         system, runs = problem.system, problem.system.__dict__["_runs"]
         self.step, self.size = problem.grid.step, system.size
         values = list(problem.values.values())
-        self.width = 4
-        while self.width < 2*register() and 4*self.width**2 <= self.size:
+        # one register, or two that do not wait for each other; a ring needs more rows than lanes
+        self.width = max(register(), 4) if self.size >= 64 else 4
+        if self.width <= register() and self.size >= 64*self.width:
             self.width *= 2
         heavy = [(run, term) for run, term in zip(runs, system.terms, strict=True) if term.indices("v")]
         self.uniform = all(
@@ -69,7 +70,7 @@ class Chain:
             known["built"] = build_swept(system, shapes, runs, self.uniform, kernels, self.width)
         built, swept = known["built"]
         self.module, self.own = built.module, -(-self.size//self.width)
-        self.ring = any(run.size == 2 and run.sites[-1:] == self.size - 1 for run in runs)
+        self.ring = any(run.size == 2 and self.size - 1 in run.sites for run in runs)
         self.seam = self.own*self.width - self.size if self.ring else 0
         self.apart = sum(len(run.others) for run in runs)
         beside = 2 + len(swept.rows) + (not self.uniform)
@@ -83,13 +84,18 @@ class Chain:
         sites = np.arange(self.rows)[:, None] - self.halo + self.own*np.arange(self.width)
         inside = np.ones(sites.shape, bool) if self.ring else (sites >= 0) & (sites < self.size)
         sites %= self.size
-        self.places = self._beside([
-            *(self._placed(values, runs, *swept.arrays[k], sites, inside) for k in swept.rows),
-            *([] if self.uniform else [self.step/masses[sites]]),
-        ])  # fmt: skip
-        live = [inside & np.isin(sites, runs[n].sites) for n in swept.marked]
-        rare = [self._placed(values, runs, *swept.arrays[k], sites, inside) for k in swept.rare]
-        self.marks = self._beside([*((-there.astype(np.int64)).view(float) for there in live), *rare])
+
+        def placed(k: int) -> ndarray:
+            """Values of places by site; one where there is no place."""
+            (number, index), full = swept.arrays[k], np.ones(self.size)
+            full[runs[number].sites] = values[index].ravel()[runs[number].numbers]
+            return np.where(inside, full[sites], 1.0)
+
+        pace = [] if self.uniform else [self.step/masses[sites]]
+        self.places = _beside([*map(placed, swept.rows), *pace])
+        live = [inside & _among(runs[n].sites, self.size)[sites] for n in swept.marked]
+        bits = [(-there.astype(np.int64)).view(float) for there in live]  # all of them, or none
+        self.marks = _beside([*bits, *map(placed, swept.rare)])
         alike = np.ones(self.rows, bool)
         for n, there in zip(swept.marked, live, strict=True):
             alike &= there.all(1) if runs[n].dense else ~there.any(1)
@@ -97,58 +103,55 @@ class Chain:
         ends = np.append(np.flatnonzero(np.diff(alike)) + 1, self.rows)
         until = ends[np.searchsorted(ends, np.arange(self.rows), side="right")]
         self.until = np.where(alike, until, -until)
-        self._tabulate(system, runs, swept, values, sites)
+        self._tabulate(system, runs, swept, values)
         self.theta = np.array([value if value.ndim == 0 else 0.0 for value in values], float)
         mass = float(masses[0])
         self.scale = self.step/mass if self.uniform else 1.0
         self.unit = abs(mass) if self.uniform else self.step  # of the stiffness that a pass finds
 
-    def _placed(
-        self, values: list[ndarray], runs: list[Run], number: int, index: int, sites: ndarray, inside: ndarray
-    ) -> ndarray:  # fmt: skip
-        """A value a place by the site of the place; one where there is none."""
-        full, run = np.ones(self.size), runs[number]
-        full[run.sites] = values[index].ravel()[run.numbers]
-        return np.where(inside, full[sites], 1.0)
+    def _tabulate(self, system: Any, runs: list[Run], swept: Any, values: list[ndarray]) -> None:
+        """The places apart: where their coordinates stand, in the lanes that own them and where the last repeats them."""
+        nowhere, parts, loose = self.rows*self.width, [np.zeros(0, np.int64)], [np.zeros(0)]  # momenta end nowhere
+        self.counts = np.zeros(len(runs), np.int64)
+        for number in swept.forced:
+            sites = system.terms[number].places.table[runs[number].others]
+            own = self.width*(self.halo + sites % self.own) + sites//self.own
+            again = self.width*(self.halo + self.own - self.seam + sites) + self.width - 1
+            copies = np.where(sites < self.seam, again, nowhere)
+            repeated = (sites < self.seam).any(1)
+            entries = np.vstack([np.hstack([own, own]), np.hstack([own, copies])[repeated]])
+            kinds = [values[k].ravel()[runs[number].others] for n, k in swept.arrays if n == number]
+            beside = np.stack(kinds, 1) if kinds else np.zeros((len(sites), 0))
+            parts.append(entries.ravel())
+            loose.append(np.vstack([beside, beside[repeated]]).ravel())
+            self.counts[number] = len(entries)
+        self.table, self.loose = np.concatenate(parts), np.concatenate(loose)
 
-    @staticmethod
-    def _beside(kinds: list[ndarray]) -> ndarray:
-        """Several values a site: rows of the first, the second, ... after each other."""
-        return np.stack(kinds, 1).ravel() if kinds else np.zeros(1)
-
-    def _tabulate(self, system: Any, runs: list[Run], swept: Any, values: list[ndarray], sites: ndarray) -> None:
-        """The places apart: where their coordinates stand, in the lanes that own them and in those that repeat them."""
-        own = sites[self.halo : self.halo + self.own]
-        nowhere = self.rows*self.width  # momenta end there
-        entries, loose, self.counts = list[list[int]](), list[float](), np.zeros(len(runs), np.int64)
-        for number, (term, run) in enumerate(zip(system.terms, runs, strict=True)):
-            arrays = [index for n, index in swept.arrays if n == number]
-            for place in run.others if number in swept.forced else ():
-                copies = [
-                    np.flatnonzero((own == site).ravel()) + self.halo*self.width for site in term.places.table[place]
-                ]
-                read = [int(copy[0]) for copy in copies]
-                for k in range(max(map(len, copies))):
-                    entries.append(read + [int(copy[k]) if k < len(copy) else nowhere for copy in copies])
-                    loose += [float(values[index].ravel()[place]) for index in arrays]
-                    self.counts[number] += 1
-        self.table = np.array([number for entry in entries for number in entry] or [0], np.int64)
-        self.loose = np.array(loose or [0.0])
-
-    def path(self, q0: ndarray, p0: ndarray, kept: ndarray, q: ndarray, p: ndarray, limit: float) -> tuple[float, int]:
-        """The nodes ``kept`` of one sample, in place; a bound on the stiffness, and the first node not finite."""
+    def path(self, q0: ndarray, p0: ndarray, kept: ndarray, q: ndarray, p: ndarray, limit: float) -> int:
+        """The nodes ``kept`` of one sample, in place: how many are finite; -1 where the stiffness may pass the limit."""
         length = self.rows*self.width
         # momenta half a page from where loads of positions would wait for their stores
         start = 2*length + (256 - 2*length) % 512
         edge, ends = start + length + 8, self.halo*self.width
         room = empty_rows(edge//8 + ends//4 + self.module.COEFFICIENTS, 8).reshape(-1)
-        bound, node = self.module.swept_path(
+        return self.module.swept_path(
             self.theta, self.step*self.scale, self.scale, room[edge + 2*ends :], q0, p0, room[: 2*length],
             room[start : start + length + 1], room[edge : edge + ends], room[edge + ends : edge + 2*ends], self.places,
             self.marks, self.until, self.table, self.loose, self.counts, self.own, self.halo, self.seam, self.ring,
             self.tile, limit*self.unit, kept, q, p,
         )  # fmt: skip
-        return bound/self.unit, node
+
+
+def _beside(kinds: list[ndarray]) -> ndarray:
+    """Several values a site: rows of the first, the second, ... after each other."""
+    return np.stack(kinds, 1).ravel() if kinds else np.zeros(0)
+
+
+def _among(sites: ndarray, size: int) -> ndarray:
+    """Which of all sites are among some."""
+    found = np.zeros(size, bool)
+    found[sites] = True
+    return found
 
 
 def forward(
@@ -167,11 +170,11 @@ def forward(
     q, p = np.empty((samples, len(kept), chain.size)), np.empty((samples, len(kept), chain.size))
     failures = Failures(samples)
     for b in range(samples):
-        bound, good = chain.path(start.q[b], start.p[b], kept, q[b], p[b], limit)
-        if not bound < limit:
+        good = chain.path(start.q[b], start.p[b], kept, q[b], p[b], limit)
+        if good < 0:
             check_stability(problem, start, None, stability)
             limit = np.inf
-            _, good = chain.path(start.q[b], start.p[b], kept, q[b], p[b], limit)
+            good = chain.path(start.q[b], start.p[b], kept, q[b], p[b], limit)
         if good < len(kept):
             failures.step[b], failures.residual[b] = _located(chain, start, b, int(kept[good])), np.inf
             q[b], p[b] = np.nan, np.nan
@@ -185,6 +188,6 @@ def _located(chain: Chain, start: Start, b: int, node: int) -> int:
     finite, q, p = -1, np.empty((1, chain.size)), np.empty((1, chain.size))
     while node - finite > 1:
         middle = (node + finite)//2
-        _, good = chain.path(start.q[b], start.p[b], np.array([middle]), q, p, np.inf)
+        good = chain.path(start.q[b], start.p[b], np.array([middle]), q, p, np.inf)
         finite, node = (middle, node) if good else (finite, middle)
     return node
