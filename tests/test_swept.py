@@ -83,7 +83,7 @@ def test_it_is_the_sweep_that_is_tested(monkeypatch):
     q = 0.1*rng.standard_normal((2, 100))
     system.trajectory(lep.Initial(q=q, p=q), lep.Grid(7, step=0.05), save="last")
     assert called == [[7], [7]]
-    assert verlet_swept.swept_path.__kernel__
+    assert verlet_swept.swept_steps.__kernel__
 
 
 def test_a_small_batch_is_its_samples_and_new_parameters_count():

@@ -4,12 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
+
 from ..symbols.definition import Definition
 from . import cache
 from .build import Build
 from .kernel import text_of
 from .swept import Run, Swept
 from .unrolled_text import definition, header_text
+
+_LARGEST = np.finfo(float).max
+# what moves rows: name, arguments, lines
+_MOVES = [
+    ("begin", "q, p, s", "a = lanes(q, s)", "b = lanes(p, s)", "return (a, b, a,)"),
+    ("turned", "z", "a, b, c, = z", "d = shifted(c, c)", "return (d, 0.0*d, c,)"),
+    ("keep", "q, p, s, z", "a, b, c, = z", "put(q, s, a)", "put(p, s, b)", "return ()"),
+    ("to_next", "x, to, of", "a = lanes(x, of)", "put(x, to, shifted(a, a))", "return ()"),
+    ("to_last", "x, to, of", "a = lanes(x, of)", "put(x, to, following(a, a))", "return ()"),
+    ("begin_stiffness", "q, s", "a = lanes(q, s)", "b = 0.0*a", "return (a, b, b,)"),
+    ("put_in", "x, s, state, r, own, scale", "put(x, s, scale*gather(state, r, own))", "return ()"),
+    ("take_out", "x, s, state, r, own, scale, z", "lost, = z", "a = scale*lanes(x, s)", "scatter(state, r, own, a)",
+     f"b = lost + select(less_equal(magnitude(a), {_LARGEST}), 0.0, 1.0)", "return (b,)"),
+    ("nothing_lost", "x", "a = 0.0*lanes(x, 0)", "return (a,)"),  # else nan, and not all finite
+    ("all_lost", "z", "lost, = z", "return (total(lost),)"),
+]  # fmt: skip
 
 
 def build_swept(
@@ -23,15 +41,7 @@ def build_swept(
 
     def write() -> str:
         functions = swept.text()
-        functions += [
-            definition("begin", "q, p, s", ["a = lanes(q, s)", "b = lanes(p, s)", "return (a, b, a,)"]),
-            definition("turned", "z", ["a, b, c, = z", "d = shifted(c, c)", "return (d, 0.0*d, c,)"]),
-            definition("keep", "q, p, s, z", ["a, b, c, = z", "put(q, s, a)", "put(p, s, b)", "return ()"]),
-            definition("to_next", "x, to, of", ["a = lanes(x, of)", "put(x, to, shifted(a, a))", "return ()"]),
-            definition("to_last", "x, to, of", ["a = lanes(x, of)", "put(x, to, following(a, a))", "return ()"]),
-            definition("begin_stiffness", "q, s", ["a = lanes(q, s)", "b = 0.0*a", "return (a, b, b,)"]),
-            definition("keep_stiffest", "x, z", ["a, b, best, = z", "put(x, 0, best)", "return ()"]),
-        ]
+        functions += [definition(name, arguments, lines) for name, arguments, *lines in _MOVES]
         title = f"verlet, swept: {len(system.terms)} terms, {width} parts in lanes. Generated; do not edit."
         coefficients = max(len(swept.hoisting.coefficients), 1)
         header = header_text(title, width, 0, coefficients)

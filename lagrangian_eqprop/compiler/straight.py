@@ -6,12 +6,12 @@ decorator :func:`straight` reads the text with ``ast`` and builds the instructio
 same text therefore compiles for float64, complex128 and lanes, and runs as plain Python without the decorator.
 
 The language: assignments to names, ``a, b = tuple``, ``array[i]`` to load, ``array[i] = x`` and
-``array[i] += x`` to store, ``if x != 0.0:`` around stores, ``gather(array, i, stride)`` for one number a lane,
-``lanes(array, i)`` and ``put(array, i, x)`` for neighbours in lanes, ``masked(array, i, x)`` for the lanes whose bits
-in the array are set, ``shifted(before, x)`` and ``following(x, ahead)`` by one lane, ``lane(x, k)`` for the number in
-one, ``total(x)`` for the sum of all, ``mixed(array, i, x, n, y)`` for y + a matrix times the lanes, arithmetic, and
-calls of the functions of ``symbols.graph``; one ``return`` at the end. A row of an array with two axes is a value in
-lanes.
+``array[i] += x`` to store, ``if x != 0.0:`` around stores, ``gather(array, i, stride)`` and ``scatter(array, i,
+stride, x)`` for one number a lane, ``lanes(array, i)`` and ``put(array, i, x)`` for neighbours in lanes,
+``masked(array, i, x)`` for the lanes whose bits in the array are set, ``shifted(before, x)`` and ``following(x,
+ahead)`` by one lane, ``lane(x, k)`` for the number in one, ``total(x)`` for the sum of all, ``mixed(array, i, x, n,
+y)`` for y + a matrix times the lanes, arithmetic, and calls of the functions of ``symbols.graph``; one ``return`` at
+the end. A row of an array with two axes is a value in lanes.
 """
 
 from __future__ import annotations
@@ -128,10 +128,10 @@ class _Run:
         return []
 
     def statement(self, statement: ast.stmt) -> None:
-        if isinstance(statement, (ast.Expr, ast.Pass)):  # put(...), or a docstring
+        if isinstance(statement, (ast.Expr, ast.Pass)):  # put(...), scatter(...), or a docstring
             if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call):
-                array, index, value = (self.value(argument) for argument in statement.value.args)
-                self.put(array, index, value)
+                assert isinstance(statement.value.func, ast.Name)
+                getattr(self, statement.value.func.id)(*map(self.value, statement.value.args))
             return
         if isinstance(statement, ast.If):
             self.conditional(statement)
@@ -285,6 +285,18 @@ class _Run:
             vector = self.builder.insert_element(vector, number, ir.Constant(ir.IntType(32), lane))
             at = self.builder.add(at, step)
         return Value(kind, vector)
+
+    def scatter(self, array: Value, index: Value, stride: Value, value: Value) -> None:
+        """array[index + k stride] = lane k."""
+        if not self.builder:
+            return
+        kind = value_type(array.type.dtype, self.width)
+        data = self.context.make_array(array.type)(self.context, self.builder, array.ir).data
+        at, step, x = self.integer(index), self.integer(stride), self.cast(value, kind)
+        for lane in range(self.width):
+            number = self.builder.extract_element(x, ir.Constant(ir.IntType(32), lane)) if self.width > 1 else x
+            self.builder.store(number, self.builder.gep(data, [at]), align=_alignment(array.type.dtype))
+            at = self.builder.add(at, step)
 
     def lane(self, x: Value, index: Value) -> Value:
         """The number in one lane."""

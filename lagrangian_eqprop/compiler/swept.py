@@ -47,13 +47,16 @@ class Run:
 def run_of(term: LocalTerm, size: int) -> Run:
     """The places of a term on a chain of ``size`` sites; after the last site comes the first."""
     table = term.places.table
-    every = np.arange(len(table))
     fits = np.full(len(table), term.size <= 2)
     if term.size == 2:
         fits &= table[:, 1] == (table[:, 0] + 1) % size
-    sites, first = np.unique(table[fits, 0], return_index=True)
-    numbers = every[fits][first]
-    return Run(term.size, sites, numbers, np.setdiff1d(every, numbers), 2*len(sites) > size)
+    number = np.full(size, -1)  # of the first place on every site
+    places = np.flatnonzero(fits)
+    number[table[places[::-1], 0]] = places[::-1]
+    sites = np.flatnonzero(number >= 0)
+    fits[:] = False
+    fits[number[sites]] = True
+    return Run(term.size, sites, number[sites], np.flatnonzero(~fits), 2*len(sites) > size)
 
 
 @dataclass

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy import ndarray
 
+from ..compiler.contract_unrolled import largest_lane
 from ..compiler.kernel import entry, inlined
 
 COEFFICIENTS = 0  # a generated module defines what follows
@@ -62,8 +63,20 @@ def begin_stiffness(q: ndarray, s: int) -> Any:
     """What a pass for the row sums carries."""
 
 
-def keep_stiffest(x: ndarray, z: Any) -> None:
-    """The largest row sums of each lane."""
+def put_in(x: ndarray, s: int, state: ndarray, r: int, own: int, scale: float) -> None:
+    """The row at s: every own-th site from r on."""
+
+
+def take_out(x: ndarray, s: int, state: ndarray, r: int, own: int, scale: float, z: Any) -> Any:
+    """Every own-th site from r on: the row at s. What is not finite counts as lost."""
+
+
+def nothing_lost(x: ndarray) -> Any:
+    """Zero in all lanes."""
+
+
+def all_lost(z: Any) -> Any:
+    """The sum over lanes."""
 
 
 def to_next(x: ndarray, to: int, of: int) -> None:
@@ -88,44 +101,46 @@ def exchange(x: ndarray, rows: int, halo: int, near: int, seam: int) -> None:
 
 
 @inlined
-def put_in(state: ndarray, scale: float, x: ndarray, own: int, halo: int, ring: bool) -> None:
-    """The sites of a state as rows; those after the last are the first of a ring, else at rest."""
-    size = state.shape[0]
-    for r in range(own):
-        for lane in range(WIDTH):
-            site = own*lane + r
-            value = state[site if site < size else site - size] if site < size or ring else 0.0
-            x[WIDTH*(halo + r) + lane] = scale*value
-
-
-@inlined
-def take_out(x: ndarray, scale: float, state: ndarray, own: int, halo: int) -> float:
-    """Rows as sites of a state; zero where all are finite, else nan."""
-    size, lost = state.shape[0], 0.0
-    for r in range(own):
-        for lane in range(WIDTH):
-            site = own*lane + r
-            if site < size:
-                value = scale*x[WIDTH*(halo + r) + lane]
-                state[site] = value
-                lost += value - value
-    return lost
-
-
-@inlined
-def stiffest(
-    k: Any, x: ndarray, places: ndarray, marks: ndarray, rows: int, halo: int, seam: int, largest: ndarray
-) -> float:  # fmt: skip
+def stiffest(k: Any, x: ndarray, places: ndarray, marks: ndarray, rows: int, halo: int, seam: int) -> float:
     """The largest row sum of |V''|, times what a momentum is multiplied by for a velocity."""
     exchange(x, rows, halo, 1, seam)
     z = begin_stiffness(x, WIDTH*(halo - 1))
     for i in range(halo, rows - halo + 1):
         z = stiffer(k, x, places, marks, WIDTH*i, z)
-    keep_stiffest(largest, z)
-    found = 0.0
-    for lane in range(WIDTH):
-        found = max(found, largest[lane])
-    return found
+    return largest_lane(z[2])
+
+
+@inlined
+def begins(
+    theta: ndarray, kick: float, scale: float, c: ndarray, q0: ndarray, p0: ndarray, x: ndarray, y: ndarray,
+    places: ndarray, marks: ndarray, own: int, halo: int, seam: int, limit: float,
+) -> bool:  # fmt: skip
+    """Fill the table and the rows; whether what bounds the stiffness, where it is asked for, is below the limit."""
+    rows = own + 2*halo
+    coefficients(theta, kick, c, 0)
+    coefficients(theta, 0.5*kick, c, COEFFICIENTS)
+    for r in range(own):
+        put_in(x, WIDTH*(halo + r), q0, r, own, 1.0)
+        put_in(y, WIDTH*(halo + r), p0, r, own, scale)
+    for lane in range(WIDTH):  # what is never exchanged
+        y[lane] = y[WIDTH*(rows - 1) + lane] = 0.0
+    if limit == np.inf:
+        return True
+    coefficients(theta, 1.0, c, 2*COEFFICIENTS)
+    return stiffest(entries(c, 2*COEFFICIENTS), x, places, marks, rows, halo, seam) < limit
+
+
+@inlined
+def kept_node(
+    x: ndarray, y: ndarray, q: ndarray, p: ndarray, node: int, own: int, halo: int, scale: float
+) -> bool:  # fmt: skip
+    """Keep positions and momenta; whether all are finite."""
+    z = nothing_lost(x)
+    for r in range(own):
+        at = WIDTH*own*node + r
+        z = take_out(x, WIDTH*(halo + r), q, at, own, 1.0, z)
+        z = take_out(y, WIDTH*(halo + r), p, at, own, 1.0/scale, z)
+    return all_lost(z)[0] == 0.0
 
 
 @inlined
@@ -136,7 +151,8 @@ def through(
     """Take in the rows first..end-1."""
     r = first
     while r < end:
-        stop = min(abs(until[r]), end)
+        stop = abs(until[r])
+        stop = stop if stop < end else end
         if until[r] > 0:
             for i in range(r, stop):
                 z = sweep(k, x, y, shift, places, marks, WIDTH*i, z)
@@ -147,87 +163,76 @@ def through(
     return z
 
 
-@inlined
-def step_by_step(
-    c: ndarray, x: ndarray, y: ndarray, places: ndarray, marks: ndarray, until: ndarray, table: ndarray, loose: ndarray,
-    counts: ndarray, rows: int, seam: int, count: int,
-) -> None:  # fmt: skip
-    """``count`` steps of a short chain, or one with places that no sweep serves; one row of neighbours at each end."""
-    z = begin(x, y, WIDTH*(rows - 2))
-    for done in range(count + 1 if count > 0 else 0):
-        k = entries(c, COEFFICIENTS if done == 0 or done == count else 0)
-        shift = WIDTH*rows if done == count else 0
-        kick_places(k, x, y, table, loose, counts)
-        exchange(x, rows, 1, 1, seam)
-        if seam == 0:
-            z = turned(z)  # what is in the row of neighbours, without waiting for it to be stored
-        else:
-            z = begin(x, y, 0)
-        z = through(k, x, y, shift, places, marks, until, 1, rows, z)
+@entry
+def swept_steps(
+    theta: ndarray, kick: float, scale: float, c: ndarray, q0: ndarray, p0: ndarray, x: ndarray, y: ndarray,
+    edge_x: ndarray, edge_y: ndarray, places: ndarray, marks: ndarray, until: ndarray, table: ndarray, loose: ndarray,
+    counts: ndarray, own: int, halo: int, seam: int, tile: int, limit: float, kept: ndarray, q: ndarray, p: ndarray,
+) -> int:  # fmt: skip
+    """The nodes ``kept`` of a path, one step after the other: of a chain that is short, or has places apart.
 
+    States are given and kept with as many sites as the lanes hold. Behind its rows x has as many again, for positions
+    to be put aside. ``until`` has, for every row that comes in, where rows of its kind end, negative where the row
+    before it has marks. Momenta stand in the rows times ``scale``.
 
-@inlined
-def tiled(
-    c: ndarray, x: ndarray, y: ndarray, edge_x: ndarray, edge_y: ndarray, places: ndarray, marks: ndarray,
-    until: ndarray, rows: int, halo: int, seam: int, tile: int, count: int,
-) -> None:  # fmt: skip
-    """``count`` steps of a long chain, ``halo`` of them from tile to tile."""
-    done = 0
-    while done <= count and count > 0:
-        steps = max(min(halo, count - done), 1)
-        exchange(x, rows, halo, steps, seam)
-        exchange(y, rows, halo, steps - 1, seam)  # those of the outermost row move nothing that counts
-        shift = WIDTH*rows if done == count else 0
-        for low in range(0, rows, tile):
-            for j in range(steps):
-                level = halo - steps + j
-                k = entries(c, COEFFICIENTS if done + j == 0 or done == count else 0)
-                if low - level <= level + 1:
-                    r = level + 1
-                    z = begin(x, y, WIDTH*level)
-                else:
-                    r = low - level
-                    z = begin(edge_x, edge_y, WIDTH*level)
-                z = through(k, x, y, shift, places, marks, until, r, min(low + tile, rows) - level, z)
-                if low + tile < rows:
-                    keep(edge_x, edge_y, WIDTH*level, z)
-        done += steps
+    Returns how many kept nodes are finite, up to the first that is not; -1, and nothing done, where what bounds the
+    stiffness is not below ``limit``.
+    """
+    if not begins(theta, kick, scale, c, q0, p0, x, y, places, marks, own, halo, seam, limit):
+        return -1
+    at, rows = 0, own + 2
+    for node in range(kept.shape[0]):
+        count = kept[node] - at
+        z = begin(x, y, WIDTH*own)
+        for done in range(count + 1 if count > 0 else 0):
+            k = entries(c, COEFFICIENTS if done == 0 or done == count else 0)
+            shift = WIDTH*rows if done == count else 0
+            kick_places(k, x, y, table, loose, counts)
+            exchange(x, rows, 1, 1, seam)
+            if seam == 0:
+                z = turned(z)  # what is in the row of neighbours, without waiting for it to be stored
+            else:
+                z = begin(x, y, 0)
+            z = through(k, x, y, shift, places, marks, until, 1, rows, z)
+        at = kept[node]
+        if not kept_node(x, y, q, p, node, own, halo, scale):
+            return node
+    return kept.shape[0]
 
 
 @entry
-def swept_path(
+def swept_tiles(
     theta: ndarray, kick: float, scale: float, c: ndarray, q0: ndarray, p0: ndarray, x: ndarray, y: ndarray,
     edge_x: ndarray, edge_y: ndarray, places: ndarray, marks: ndarray, until: ndarray, table: ndarray, loose: ndarray,
-    counts: ndarray, own: int, halo: int, seam: int, ring: bool, tile: int, limit: float, kept: ndarray, q: ndarray,
-    p: ndarray,
+    counts: ndarray, own: int, halo: int, seam: int, tile: int, limit: float, kept: ndarray, q: ndarray, p: ndarray,
 ) -> int:  # fmt: skip
-    """The nodes ``kept`` of a path in q and p, (kept, sites), as far as they are finite.
-
-    Behind its rows x has as many again, for positions to be put aside. ``until`` has, for every row that comes in,
-    where rows of its kind end, negative where the row before it has marks. Momenta stand in the rows times ``scale``.
-
-    Returns how many kept nodes are finite, up to the first that is not; -1, and nothing done, where what bounds the
-    stiffness is not below ``limit``. Where that is infinite the bound is not looked for.
-    """
-    rows, at = own + 2*halo, 0
-    coefficients(theta, kick, c, 0)
-    coefficients(theta, 0.5*kick, c, COEFFICIENTS)
-    put_in(q0, 1.0, x, own, halo, ring)
-    put_in(p0, scale, y, own, halo, ring)
-    for lane in range(WIDTH):  # what is never exchanged
-        y[lane] = y[WIDTH*(rows - 1) + lane] = 0.0
-    if limit < np.inf:
-        coefficients(theta, 1.0, c, 2*COEFFICIENTS)
-        bound = stiffest(entries(c, 2*COEFFICIENTS), x, places, marks, rows, halo, seam, edge_x)
-        if not bound < limit:
-            return -1
+    """The same, ``halo`` steps from tile to tile: of a chain that leaves the nearest cache."""
+    if not begins(theta, kick, scale, c, q0, p0, x, y, places, marks, own, halo, seam, limit):
+        return -1
+    at, rows = 0, own + 2*halo
     for node in range(kept.shape[0]):
-        if halo > 1:
-            tiled(c, x, y, edge_x, edge_y, places, marks, until, rows, halo, seam, tile, kept[node] - at)
-        else:
-            step_by_step(c, x, y, places, marks, until, table, loose, counts, rows, seam, kept[node] - at)
+        count, done = kept[node] - at, 0
+        while done <= count and count > 0:
+            steps = count - done if count - done < halo else halo
+            steps = 1 if done == count else steps
+            exchange(x, rows, halo, steps, seam)
+            exchange(y, rows, halo, steps - 1, seam)  # those of the outermost row move nothing that counts
+            shift = WIDTH*rows if done == count else 0
+            for low in range(0, rows, tile):
+                high = low + tile if low + tile < rows else rows
+                for level in range(halo - steps, halo):
+                    first = done == 0 and level == halo - steps
+                    k = entries(c, COEFFICIENTS if first or done == count else 0)
+                    if low - level <= level + 1:
+                        r = level + 1
+                        z = begin(x, y, WIDTH*level)
+                    else:
+                        r = low - level
+                        z = begin(edge_x, edge_y, WIDTH*level)
+                    z = through(k, x, y, shift, places, marks, until, r, high - level, z)
+                    keep(edge_x, edge_y, WIDTH*level, z)
+            done += steps
         at = kept[node]
-        lost = take_out(x, 1.0, q[node], own, halo) + take_out(y, 1.0/scale, p[node], own, halo)
-        if lost != 0.0:
+        if not kept_node(x, y, q, p, node, own, halo, scale):
             return node
     return kept.shape[0]

@@ -44,9 +44,9 @@ def _runs(problem: Problem) -> list[Run] | None:
     heavy = [run for run, term in zip(runs, system.terms, strict=True) if term.indices("v")]
     if any(run.size > 1 or len(run.others) for run in heavy):
         return None
-    covered = np.unique(np.concatenate([run.sites for run in heavy]))
+    covered = _among(np.concatenate([run.sites for run in heavy]), system.size)
     apart = sum(len(run.others) + (0 if run.dense else len(run.sites)) for run in runs)
-    return runs if len(covered) == system.size and 16*apart <= system.size else None
+    return runs if covered.all() and 16*apart <= system.size else None
 
 
 class Chain:
@@ -70,6 +70,7 @@ class Chain:
             known["built"] = build_swept(system, shapes, runs, self.uniform, kernels, self.width)
         built, swept = known["built"]
         self.module, self.own = built.module, -(-self.size//self.width)
+        self.length = self.own*self.width
         self.ring = any(run.size == 2 and self.size - 1 in run.sites for run in runs)
         self.seam = self.own*self.width - self.size if self.ring else 0
         self.apart = sum(len(run.others) for run in runs)
@@ -110,8 +111,8 @@ class Chain:
         self.unit = abs(mass) if self.uniform else self.step  # of the stiffness that a pass finds
 
     def _tabulate(self, system: Any, runs: list[Run], swept: Any, values: list[ndarray]) -> None:
-        """The places apart: where their coordinates stand, in the lanes that own them and where the last repeats them."""
-        nowhere, parts, loose = self.rows*self.width, [np.zeros(0, np.int64)], [np.zeros(0)]  # momenta end nowhere
+        """The places apart: where their coordinates stand, also where the last lane repeats those of the first."""
+        nowhere, parts, loose = self.rows*self.width, [np.zeros(0, np.int64)], [np.zeros(0)]
         self.counts = np.zeros(len(runs), np.int64)
         for number in swept.forced:
             sites = system.terms[number].places.table[runs[number].others]
@@ -128,18 +129,26 @@ class Chain:
         self.table, self.loose = np.concatenate(parts), np.concatenate(loose)
 
     def path(self, q0: ndarray, p0: ndarray, kept: ndarray, q: ndarray, p: ndarray, limit: float) -> int:
-        """The nodes ``kept`` of one sample, in place: how many are finite; -1 where the stiffness may pass the limit."""
+        """The nodes ``kept`` of a sample, in place: how many are finite; -1 where the stiffness may pass the limit."""
         length = self.rows*self.width
         # momenta half a page from where loads of positions would wait for their stores
         start = 2*length + (256 - 2*length) % 512
         edge, ends = start + length + 8, self.halo*self.width
         room = empty_rows(edge//8 + ends//4 + self.module.COEFFICIENTS, 8).reshape(-1)
-        return self.module.swept_path(
-            self.theta, self.step*self.scale, self.scale, room[edge + 2*ends :], q0, p0, room[: 2*length],
-            room[start : start + length + 1], room[edge : edge + ends], room[edge + ends : edge + 2*ends], self.places,
-            self.marks, self.until, self.table, self.loose, self.counts, self.own, self.halo, self.seam, self.ring,
-            self.tile, limit*self.unit, kept, q, p,
+        run = self.module.swept_tiles if self.halo > 1 else self.module.swept_steps
+        return run(
+            self.theta, self.step*self.scale, self.scale, room[edge + 2*ends :], self.filled(q0), self.filled(p0),
+            room[: 2*length], room[start : start + length + 1], room[edge : edge + ends],
+            room[edge + ends : edge + 2*ends], self.places, self.marks, self.until, self.table, self.loose, self.counts,
+            self.own, self.halo, self.seam, self.tile, limit*self.unit, kept, q.reshape(-1), p.reshape(-1),
         )  # fmt: skip
+
+    def filled(self, state: ndarray) -> ndarray:
+        """A state with as many sites as the lanes hold: the first again in a ring, else some at rest."""
+        more = self.length - self.size
+        if not more:
+            return state
+        return np.concatenate([state, state[: self.seam] if self.ring else np.zeros(more)])
 
 
 def _beside(kinds: list[ndarray]) -> ndarray:
@@ -167,7 +176,7 @@ def forward(
         check_stability(problem, start, None, stability)
         limit = np.inf
     samples = len(start.q)
-    q, p = np.empty((samples, len(kept), chain.size)), np.empty((samples, len(kept), chain.size))
+    q, p = np.empty((samples, len(kept), chain.length)), np.empty((samples, len(kept), chain.length))
     failures = Failures(samples)
     for b in range(samples):
         good = chain.path(start.q[b], start.p[b], kept, q[b], p[b], limit)
@@ -180,12 +189,12 @@ def forward(
             q[b], p[b] = np.nan, np.nan
     if progress is not None:
         progress.update(problem.grid.steps)
-    return q, p, failures
+    return np.ascontiguousarray(q[..., : chain.size]), np.ascontiguousarray(p[..., : chain.size]), failures
 
 
 def _located(chain: Chain, start: Start, b: int, node: int) -> int:
     """The step at which a sample that is not finite at a node became so: it never becomes finite again."""
-    finite, q, p = -1, np.empty((1, chain.size)), np.empty((1, chain.size))
+    finite, q, p = -1, np.empty(chain.length), np.empty(chain.length)
     while node - finite > 1:
         middle = (node + finite)//2
         good = chain.path(start.q[b], start.p[b], np.array([middle]), q, p, np.inf)
