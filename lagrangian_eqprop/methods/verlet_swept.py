@@ -188,10 +188,11 @@ def swept_steps(
             k = entries(c, COEFFICIENTS if done == 0 or done == count else 0)
             shift = WIDTH*rows if done == count else 0
             kick_places(k, x, y, table, loose, counts)
-            exchange(x, rows, 1, 1, seam)
             if seam == 0:
-                z = turned(z)  # what is in the row of neighbours, without waiting for it to be stored
+                to_last(x, WIDTH*(rows - 1), WIDTH)
+                z = turned(z)  # the other row of neighbours, without waiting for it to be stored
             else:
+                exchange(x, rows, 1, 1, seam)
                 z = begin(x, y, 0)
             z = through(k, x, y, shift, places, marks, until, 1, rows, z)
         at = kept[node]
