@@ -9,6 +9,8 @@ import lagrangian_eqprop as lep
 from lagrangian_eqprop.compiler.swept import run_of
 from lagrangian_eqprop.methods import verlet_swept
 from lagrangian_eqprop.solvers import swept
+from lagrangian_eqprop.solvers.nodes import Nodes
+from lagrangian_eqprop.solvers.problem import Problem
 
 x, z = dynamicsymbols("x z")
 m, k, c, b = sp.symbols("m k c b")
@@ -84,6 +86,103 @@ def test_it_is_the_sweep_that_is_tested(monkeypatch):
     system.trajectory(lep.Initial(q=q, p=q), lep.Grid(7, step=0.05), save="last")
     assert called == [[7], [7]]
     assert verlet_swept.swept_steps.__kernel__
+
+
+def check(system, force, mass, n, steps=23, h=0.05):
+    """Every kept node against plain numpy; what the chain was run by."""
+    q, p = 0.5*rng.standard_normal(n), 0.5*rng.standard_normal(n)
+    grid, start = lep.Grid(steps, step=h), lep.Initial(q=q, p=p)
+    expected = verlet(force, mass, q, p, steps, h)
+    for save, nodes in (("all", slice(None)), ("last", slice(-1, None)), (4, [*range(0, steps, 4), steps])):
+        path = system.trajectory(start, grid, save=save)
+        assert np.abs(path.q - expected[nodes, 0]).max() < 1e-13
+        assert np.abs(path.p - expected[nodes, 1]).max() < 1e-13
+    return system.__dict__["_swept"]["chain"]
+
+
+@pytest.mark.parametrize("n", [96, 333])
+@pytest.mark.parametrize("options", [{"walls": (0, 50, -1)}, {"ring": True, "places": False}])
+def test_several_steps_a_tile(monkeypatch, n, options):
+    """Tiles of a few rows, five steps each: 23 steps are no multiple, and nodes are kept within the five."""
+    monkeypatch.setattr(swept, "_NEAR", 2**8)
+    monkeypatch.setattr(swept, "_HALO", 5)
+    options = {key: tuple(i % n for i in value) if key == "walls" else value for key, value in options.items()}
+    ran = check(*chain(n, **options), n)
+    assert ran.halo == 5
+    assert 2*ran.tile < ran.own
+
+
+@pytest.mark.parametrize(("held", "n", "lanes"), [(2, 70, 4), (8, 70, 8), (8, 521, 16)])
+def test_registers_of_other_machines(monkeypatch, held, n, lanes):
+    monkeypatch.setattr(swept, "register", lambda: held)
+    assert check(*chain(n, ring=True), n).width == lanes
+
+
+def test_places_that_no_sweep_serves():
+    """Bonds across the chain, sites listed twice, two kinds of masses, and values of a rare term's places."""
+    n, light, heavy, far, push = 96, *sp.symbols("light heavy far push")
+    table = np.stack([np.arange(n), (np.arange(n) + 1) % n], 1)
+    across, pushed = np.array([[3, 50], [94, 1], [0, 95]]), np.array([5, 5, 0])
+    values = np.array([1.9, 2.2]*24), np.array([0.4, 0.5, 0.6]), np.array([0.3, -0.2, 0.7])
+    given = {light: 0.8, heavy: values[0], far: values[1], push: values[2]}
+    system = lep.System(
+        [
+            lep.Term(light*x.diff()**2/2, on=[x], at=np.arange(0, n, 2)),
+            lep.Term(heavy*x.diff()**2/2, on=[x], at=np.arange(1, n, 2)),
+            lep.Term(-(z - x)**2/2 - 0.1*x**2*z**2, on=[x, z], at=table),
+            lep.Term(-far*(1 - sp.cos(z - x)), on=[x, z], at=across),
+            lep.Term(push*sp.sin(x), on=[x], at=pushed),
+        ],
+        size=n, parameters=given,
+    )  # fmt: skip
+
+    def force(q):
+        total, (a, b), twist = np.zeros(n), table.T, given[far]*np.sin(q[across[:, 1]] - q[across[:, 0]])
+        np.add.at(total, a, q[b] - q[a] - 0.2*q[a]*q[b]**2)
+        np.add.at(total, b, q[a] - q[b] - 0.2*q[a]**2*q[b])
+        np.add.at(total, across[:, 0], twist)
+        np.add.at(total, across[:, 1], -twist)
+        np.add.at(total, pushed, given[push]*np.cos(q[pushed]))
+        return total
+
+    mass = np.tile([0.8, 1.9, 0.8, 2.2], 24)
+    ran = check(system, force, mass, n)
+    assert ran.counts.sum() == 4  # two sites of three bonds' ends are next to each other, and one site stands twice
+
+
+def test_bonds_that_are_infinite_between_sites_at_one_place():
+    """Lanes hold more than 70 sites; those beyond the last stand on each other and must not be felt."""
+    n = 70
+    at = np.stack([np.arange(n - 1), np.arange(1, n)], 1)
+    bonds = lep.Term(-1/(z - x)**2 - (z - x)**2, on=[x, z], at=at)
+    system = lep.System([lep.Term(x.diff()**2/2, on=[x], at=np.arange(n)), bonds], size=n)
+    q, p = np.arange(n) + 0.1*rng.uniform(-1, 1, n), 0.1*rng.standard_normal(n)
+
+    def force(q):
+        d = np.diff(q)
+        return np.diff(2*d - 2/d**3, prepend=0.0, append=0.0)
+
+    expected = verlet(force, np.ones(n), q, p, 40, 0.02)
+    path = system.trajectory(lep.Initial(q=q, p=p), lep.Grid(40, step=0.02))
+    assert np.abs(path.q - expected[:, 0]).max() < 1e-12
+
+
+@pytest.mark.parametrize("options", [{"walls": (0, 80)}, {"ring": True, "places": False}])
+def test_the_bound_on_the_stiffness_is_that_of_the_nodes(options, monkeypatch):
+    """Row sums of |V''| over the masses, against numpy on the expressions."""
+    n = 81
+    system, _, mass = chain(n, **options)
+    q = rng.standard_normal(n)
+    problem = Problem(system, lep.Grid(5, step=0.05))
+    rows = Nodes(problem, np.zeros(1, int)).stiffness(q[None, None])[0, 0]
+    limits = []
+    path = swept.Chain.path
+    monkeypatch.setattr(swept.Chain, "path", lambda *given: (limits.append(given[0]), path(*given))[1])
+    system.trajectory(lep.Initial(q=q, p=q), lep.Grid(5, step=0.05))
+    ran, kept, room = limits[0], np.array([0]), np.empty((2, limits[0].length))
+    bound = (rows/mass).max()
+    assert ran.path(q, q, kept, *room, bound*(1 + 1e-12)) == 1
+    assert ran.path(q, q, kept, *room, bound*(1 - 1e-12)) == -1
 
 
 def test_a_small_batch_is_its_samples_and_new_parameters_count():

@@ -25,7 +25,7 @@ _MOVES = [
     ("put_in", "x, s, state, r, own, scale", "put(x, s, scale*gather(state, r, own))", "return ()"),
     ("take_out", "x, s, state, r, own, scale, z", "lost, = z", "a = scale*lanes(x, s)", "scatter(state, r, own, a)",
      f"b = lost + select(less_equal(magnitude(a), {_LARGEST}), 0.0, 1.0)", "return (b,)"),
-    ("nothing_lost", "x", "a = 0.0*lanes(x, 0)", "return (a,)"),  # else nan, and not all finite
+    ("nothing_lost", "x, s", "a = 0.0*lanes(x, s)", "return (a,)"),  # nan if that row is not finite
     ("all_lost", "z", "lost, = z", "return (total(lost),)"),
 ]  # fmt: skip
 

@@ -36,7 +36,7 @@ class Run:
     sites: np.ndarray
     numbers: np.ndarray  # of the places on these sites
     others: np.ndarray  # numbers of the places that no sweep serves
-    dense: bool  # whether most sites have the term
+    dense: bool  # whether half of the sites or more have the term
 
     @property
     def form(self) -> tuple[int, bool, bool, bool]:
@@ -56,7 +56,7 @@ def run_of(term: LocalTerm, size: int) -> Run:
     sites = np.flatnonzero(number >= 0)
     fits[:] = False
     fits[number[sites]] = True
-    return Run(term.size, sites, number[sites], np.flatnonzero(~fits), 2*len(sites) > size)
+    return Run(term.size, sites, number[sites], np.flatnonzero(~fits), 2*len(sites) >= size)
 
 
 @dataclass

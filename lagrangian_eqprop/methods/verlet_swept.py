@@ -71,8 +71,8 @@ def take_out(x: ndarray, s: int, state: ndarray, r: int, own: int, scale: float,
     """Every own-th site from r on: the row at s. What is not finite counts as lost."""
 
 
-def nothing_lost(x: ndarray) -> Any:
-    """Zero in all lanes."""
+def nothing_lost(x: ndarray, s: int) -> Any:
+    """Zero in all lanes, or nan where the row at s is not finite."""
 
 
 def all_lost(z: Any) -> Any:
@@ -135,7 +135,7 @@ def kept_node(
     x: ndarray, y: ndarray, q: ndarray, p: ndarray, node: int, own: int, halo: int, scale: float
 ) -> bool:  # fmt: skip
     """Keep positions and momenta; whether all are finite."""
-    z = nothing_lost(x)
+    z = nothing_lost(x, WIDTH*halo)
     for r in range(own):
         at = WIDTH*own*node + r
         z = take_out(x, WIDTH*(halo + r), q, at, own, 1.0, z)

@@ -45,7 +45,8 @@ def _runs(problem: Problem) -> list[Run] | None:
     if any(run.size > 1 or len(run.others) for run in heavy):
         return None
     covered = _among(np.concatenate([run.sites for run in heavy]), system.size)
-    apart = sum(len(run.others) + (0 if run.dense else len(run.sites)) for run in runs)
+    forced = [run for run, term in zip(runs, system.terms, strict=True) if term.indices("q")]
+    apart = sum(len(run.others) + (0 if run.dense else len(run.sites)) for run in forced)
     return runs if covered.all() and 16*apart <= system.size else None
 
 
