@@ -45,13 +45,15 @@ class Trajectory:
     morse_index: int | np.ndarray | None = None
     residual: float | np.ndarray | None = None
     period: float | np.ndarray | None = None
-    _nodes: Callable[[], tuple[np.ndarray, np.ndarray]] = field(default=lambda: (np.zeros(0), np.zeros(0)), repr=False)
+    _nodes: Callable[[], tuple[np.ndarray, Callable[[], np.ndarray]]] = field(
+        default=lambda: (np.zeros(0), lambda: np.zeros(0)), repr=False
+    )
     _action: Callable[[], np.ndarray] = field(default=lambda: np.zeros(0), repr=False)
 
     _monodromy: Callable[[], np.ndarray] | None = field(default=None, repr=False)
 
     @functools.cached_property
-    def _velocity_and_energy(self) -> tuple[np.ndarray, np.ndarray]:
+    def _velocity_and_energy(self) -> tuple[np.ndarray, Callable[[], np.ndarray]]:
         return self._nodes()
 
     @property
@@ -59,10 +61,10 @@ class Trajectory:
         """Velocities at the nodes, the solution of p = L_v(q, v, t); shape of ``q``."""
         return self._velocity_and_energy[0]
 
-    @property
+    @functools.cached_property
     def energy(self) -> np.ndarray:
         """p v - L at the nodes, shape (N+1,) or (B, N+1); with ``damping`` without the weight e^{gamma t}."""
-        return self._velocity_and_energy[1]
+        return self._velocity_and_energy[1]()
 
     @functools.cached_property
     def action(self) -> np.ndarray:

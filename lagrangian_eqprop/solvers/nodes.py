@@ -81,6 +81,13 @@ class Nodes:
             known[name] = found
         return known[name]
 
+    def _kinds(self, name: str) -> list[set[str]]:
+        """The kinds of symbols in the derivatives of each term."""
+        known: dict = self.problem.system.__dict__.setdefault("_kinds", {})
+        if name not in known:
+            known[name] = [{kind for kind, _ in term.graph.symbols(roots)} for term, roots in self._terms(name)]
+        return known[name]
+
     def lagrangian(self, q: ndarray, v: ndarray) -> ndarray:
         """L, (samples, nodes)."""
         total = np.zeros(q.shape[:2])
@@ -170,9 +177,13 @@ class Nodes:
         return gq, gv, g
 
     def velocity(self, q: ndarray, p: ndarray, guess: ndarray) -> ndarray:
-        """v with p = L_v(q, v), by Newton from a guess; nan where it does not converge."""
+        """v with p = L_v(q, v), by Newton from a guess; nan where it does not converge.
+
+        A Lagrangian quadratic in v needs one step.
+        """
         q, p = np.asarray(q, float), np.asarray(p, float)  # single precision would not settle
         v = np.array(np.broadcast_to(guess, q.shape), float)
+        quadratic = not any("v" in kinds for kinds in self._kinds("mass"))
         good = np.zeros(q.shape[:2], bool)
         with np.errstate(all="ignore"):
             for _ in range(50):
@@ -187,7 +198,7 @@ class Nodes:
                 change[~fine] = np.nan
                 v += np.where(good[..., None], 0.0, change)
                 moved, speed = np.abs(change).max(-1), np.abs(v).max(-1)
-                good |= moved <= 1e-9*speed + 1e-300
+                good |= fine if quadratic else moved <= 1e-9*speed + 1e-300
                 if (good | ~fine).all():
                     break
         v[~good] = np.nan

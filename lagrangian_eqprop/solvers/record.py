@@ -136,25 +136,32 @@ def make_trajectory(
     def squeeze(value: ndarray) -> ndarray:
         return value if batch is not None else value[0]
 
-    def nodes() -> tuple[ndarray, ndarray]:
+    def nodes() -> tuple[ndarray, Callable[[], ndarray]]:
+        """Velocities, and energies when they are asked for."""
         v, energy = np.zeros_like(q), np.zeros(q.shape[:2], q.dtype)
         v[:, 0] = v_start
         problem = whole.base  # nodes do not depend on the sub-steps between them
         if problem.method.first_order:
             here = Nodes(problem, kept)
             v = velocities_of_structure(here, q)
-            return squeeze(v), squeeze((p*v).sum(-1) - here.lagrangian(q, v))
+            return squeeze(v), lambda: squeeze((p*v).sum(-1) - here.lagrangian(q, v))
         if fits(problem, len(q)):
             length = chunk(problem, len(q))
-            for low in range(0, len(kept), length):
-                part = slice(low, low + length)
+            parts = [slice(low, low + length) for low in range(0, len(kept), length)]
+            for part in parts:
                 here = Nodes(problem, kept[part])
                 if problem.method.explicit:
                     v[:, part] = p[:, part]/here.mass_diagonal(q[:, part], v[:, part])
                 else:
                     v[:, part] = here.velocity(q[:, part], p[:, part], guess_of(q, kept, problem, v_start)[:, part])
-                energy[:, part] = (p[:, part]*v[:, part]).sum(-1) - here.lagrangian(q[:, part], v[:, part])
-            return squeeze(v), squeeze(unweighted(problem, energy, kept))
+
+            def energies() -> ndarray:
+                for part in parts:
+                    L = Nodes(problem, kept[part]).lagrangian(q[:, part], v[:, part])
+                    energy[:, part] = (p[:, part]*v[:, part]).sum(-1) - L
+                return squeeze(unweighted(problem, energy, kept))
+
+            return squeeze(v), energies
         low = 0
         while low < len(kept):  # blocks of nodes that lie side by side
             high = low + 1
@@ -168,7 +175,7 @@ def make_trajectory(
             if high < len(kept):
                 v[:, high] = v[:, high - 1]
             low = high
-        return squeeze(v), squeeze(unweighted(problem, energy, kept))
+        return squeeze(v), lambda: squeeze(unweighted(problem, energy, kept))
 
     def action() -> ndarray:
         total = np.zeros(len(q), q.dtype)
