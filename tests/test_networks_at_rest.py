@@ -107,7 +107,7 @@ def test_exact_equals_implicit_differentiation(name):
 
 
 def test_elastic_network():
-    """Unstretched without an image; with one the forces of all springs on a free node cancel; gradients by differences."""
+    """Unstretched without an image; with one all forces on a free node cancel; gradients by differences."""
     network = elastic_network((4, 3, 2), seed=1)
     system, blank = network.system, np.zeros((1, 16))
     assert system.equilibrium(network.rest, inputs=network.inputs(blank)).energy == pytest.approx(0.0, abs=1e-20)

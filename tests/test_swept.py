@@ -6,6 +6,7 @@ import sympy as sp
 from sympy.physics.mechanics import dynamicsymbols
 
 import lagrangian_eqprop as lep
+from lagrangian_eqprop.compiler.machine import Registers
 from lagrangian_eqprop.compiler.swept import run_of
 from lagrangian_eqprop.methods import verlet_swept
 from lagrangian_eqprop.solvers import swept
@@ -114,7 +115,7 @@ def test_several_steps_a_tile(monkeypatch, n, options):
 
 @pytest.mark.parametrize(("held", "n", "lanes"), [(2, 70, 4), (8, 70, 8), (8, 521, 16)])
 def test_registers_of_other_machines(monkeypatch, held, n, lanes):
-    monkeypatch.setattr(swept, "register", lambda: held)
+    monkeypatch.setattr(swept, "registers", lambda: Registers(16, 8*held))
     assert check(*chain(n, ring=True), n).width == lanes
 
 

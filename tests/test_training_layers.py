@@ -12,7 +12,7 @@ from sympy.physics.mechanics import dynamicsymbols
 
 import lagrangian_eqprop as lep
 from lagrangian_eqprop.compiler.blas import multiply
-from lagrangian_eqprop.compiler.lanes import Machine, machine
+from lagrangian_eqprop.compiler.machine import Registers, registers
 from lagrangian_eqprop.eqprop import steady
 from lagrangian_eqprop.solvers import layered
 from lagrangian_eqprop.solvers.failures import all_finite
@@ -116,15 +116,15 @@ def test_every_machine_has_the_same_results(counted, monkeypatch):
     """Widths and numbers of passes are those of the machine; sums only change their order."""
     rng = np.random.default_rng(1)
     system, given = hopfield(rng), data(rng)
-    another = Machine(64, 32) if machine().registers == 16 else Machine(32, 16)
-    monkeypatch.setattr(layered, "machine", lambda: another)
+    another = Registers(32, 64) if registers().number == 16 else Registers(16, 32)
+    monkeypatch.setattr(layered, "registers", lambda: another)
     one, other = (trained(system, given, dtype="float32", compiled=compiled) for compiled in (True, False))
     assert counted == [13, 10]*2
     same(one, other, 1e-5)
 
 
 def test_what_this_machine_is():
-    assert machine().bytes in (16, 32, 64) and machine().registers in (16, 32)
+    assert registers().size in (16, 32, 64) and registers().number in (16, 32)
 
 
 # ---------------------------------------------------------------------- everything that terms can be

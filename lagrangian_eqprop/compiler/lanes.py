@@ -9,11 +9,9 @@ a width of one stands for a plain number, so that the same text serves a single 
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
-import llvmlite.binding as llvm
 import numpy as np
 from llvmlite import ir
 from numba import types
@@ -40,24 +38,6 @@ class Lanes(types.Type):
 class _Model(models.PrimitiveModel):
     def __init__(self, manager: Any, lanes: Lanes) -> None:
         super().__init__(manager, lanes, lanes.vector)
-
-
-class Machine(NamedTuple):
-    """What code is written for: the bytes of a vector register, and how many registers there are."""
-
-    bytes: int
-    registers: int
-
-
-@functools.cache
-def machine() -> Machine:
-    """This one."""
-    has = llvm.get_host_cpu_features()
-    if has.get("avx512f"):
-        return Machine(64, 32)
-    if has.get("avx"):
-        return Machine(32, 16)
-    return Machine(16, 32 if has.get("neon") else 16)
 
 
 def value_type(dtype: Any, width: int) -> Any:

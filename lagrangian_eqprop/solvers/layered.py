@@ -13,9 +13,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy import ndarray
 
-from ..compiler.lanes import empty_rows, machine
+from ..compiler.lanes import empty_rows
 from ..compiler.layered import Layered, Leaf, layered
 from ..compiler.layered_text import Wording
+from ..compiler.machine import registers
 from .couplings import Dense
 from .energies import Energies
 from .energy_terms import TableTerm
@@ -76,7 +77,7 @@ class Lanes:
         found = structure_of(energies)
         assert found is not None
         self.layered, self.dtype = found, energies.dtype
-        full = machine().bytes//self.dtype.itemsize
+        full = registers().size//self.dtype.itemsize
         self.width = full if energies.samples > full//2 else max(1, 1 << (energies.samples - 1).bit_length())
         self.blocks = -(-energies.samples//self.width)
         self.length = self.blocks*self.width
@@ -143,7 +144,7 @@ class Lanes:
             where.append(offset)
             offset += len(groups[bond.wide].members)*len(groups[bond.small].members)
         bounds = [(_bound(energies.lower[group.members]), _bound(energies.upper[group.members])) for group in groups]
-        wording = Wording(self.layered, lanes, bounds, self.width, machine().registers)
+        wording = Wording(self.layered, lanes, bounds, self.width, registers().number)
         return Layout(places, max(at[0], 1), max(at[1], 1), wording.module(), np.array(where))
 
     # ------------------------------------------------------------------ values

@@ -9,7 +9,8 @@ from numpy import ndarray
 
 from ..compiler.build_swept import build_swept
 from ..compiler.kernel import kernels_of
-from ..compiler.lanes import empty_rows, register
+from ..compiler.lanes import empty_rows
+from ..compiler.machine import registers
 from ..compiler.swept import Run, run_of
 from ..methods import verlet_swept
 from .failures import Failures
@@ -58,8 +59,8 @@ class Chain:
         self.step, self.size = problem.grid.step, system.size
         values = list(problem.values.values())
         # one register, or two that do not wait for each other; a ring needs more rows than lanes
-        self.width = max(register(), 4) if self.size >= 64 else 4
-        if self.width <= register() and self.size >= 64*self.width:
+        self.width = max(registers().size//8, 4) if self.size >= 64 else 4
+        if self.width <= registers().size//8 and self.size >= 64*self.width:
             self.width *= 2
         heavy = [(run, term) for run, term in zip(runs, system.terms, strict=True) if term.indices("v")]
         self.uniform = all(
