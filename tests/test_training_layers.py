@@ -190,6 +190,19 @@ def test_what_is_kept_leaves_no_trace(counted):
     assert counted == [13, 10]*6
 
 
+def test_a_training_goes_on_bit_for_bit(counted, tmp_path):
+    rng = np.random.default_rng(8)
+    system, again, given = hopfield(np.random.default_rng(5)), hopfield(np.random.default_rng(5)), data(rng)
+    options = {"optimiser": lep.SGD(0.3, momentum=0.5)}
+    whole = trained(system, given, epochs=2, **options)
+    trained(again, given, epochs=1, checkpoint=tmp_path/"kept", **options)
+    resumed = trained(again, given, epochs=2, checkpoint=tmp_path/"kept", **options)
+    np.testing.assert_array_equal(resumed.loss, whole.loss)
+    for symbol in (b, w, v, h):
+        np.testing.assert_array_equal(resumed[symbol], whole[symbol])
+    assert counted == [13, 10]*4
+
+
 def test_trainings_with_a_tolerance_are_not_cut_short(counted):
     rng = np.random.default_rng(5)
     settled = lep.Equilibrium(0.3, step=0.2, tolerance=1e-9)
