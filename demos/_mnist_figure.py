@@ -24,11 +24,9 @@ def draw(title: str, errors: Sequence[np.ndarray], digits: Digits, read: np.ndar
     left, right = figure.subfigures(1, 2, width_ratios=[1, 1.35])  # type: ignore[misc]
     curve = left.subplots()
     for seed, wrong in reversed(list(enumerate(errors))):
-        colour = COLOURS[1] if seed == 0 else GREY
-        curve.plot(
-            np.arange(1, len(wrong) + 1), 100*wrong, "o-", ms=4, lw=2 if seed == 0 else 1, color=colour,
-            label=f"seed {seed}: {wrong[-1]:.2%} at the end",
-        )  # fmt: skip
+        look = {"color": COLOURS[1], "lw": 2} if seed == 0 else {"color": GREY, "lw": 1, "ls": ("--", ":")[seed % 2]}
+        text = f"seed {seed}: {100*wrong[-1]:.2f} % at the end"
+        curve.plot(np.arange(1, len(wrong) + 1), 100*wrong, marker="o", ms=4, label=text, **look)
     curve.legend(frameon=False, reverse=True)
     curve.set(xlabel="epoch", ylabel="misread test images, %")
     curve.set_ylim(0, 110*max(wrong.max() for wrong in errors))

@@ -55,7 +55,7 @@ MODELS: dict[str, tuple[Setting, ...]] = {  # the first is the default; another 
         Setting(resistive_network, 100, 100.0, 15, 32, 1.0, (4, 4), "sgd", (0.02, 0.02), 0.9, nonnegative=True),
         Setting(resistive_network, 1024, 480.0, 15, 32, 1.0, (4, 4), "sgd", (0.02, 0.02), 0.9, nonnegative=True),
     ),
-    "xy": (Setting(phase_network, 500, 1.0, 10, 50, 0.5, (6, 4), "adam", (0.002, 0.002)),),
+    "xy": (Setting(phase_network, 500, 1.0, 12, 50, 0.5, (6, 4), "adam", (0.002, 0.002)),),
 }
 TITLES = {"hopfield": "Deep Hopfield network", "resistive": "Deep resistive network", "xy": "Phase network"}
 
