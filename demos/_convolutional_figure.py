@@ -22,8 +22,8 @@ SHOWN = 16  # kernels at most
 def draw(network: LayeredNetwork, maps: tuple[int, ...], history: Any, digits: Digits) -> Figure:
     """Above the curve and misread digits, below the kernels of the first layer and the maps of one digit at rest."""
     figure = new_figure(12, 8)
-    above, below = figure.subfigures(2, 1)
-    left, right = above.subfigures(1, 2, width_ratios=[1.35, 1])  # type: ignore[misc]
+    above, below = figure.subfigures(2, 1)  # type: ignore[misc]
+    left, right = above.subfigures(1, 2, width_ratios=[1.35, 1])
     _curve(left.subplots(), history)
     read = network.read(digits.test, history.parameters, dtype="float32")
     side = round(digits.test.shape[1]**0.5)
