@@ -2,8 +2,9 @@
 
 ``names()`` lists those that move, ``get("kepler")`` returns a :class:`Case`; ``equilibria()`` lists energies whose
 points of rest are meant, ``get("phases")`` returns a :class:`StaticCase`. Each is a file of its own, whose docstring
-has the formula and its source. Energies of layers of any size are built by ``deep_hopfield.deep_hopfield``,
-``resistive_network.resistive_network`` and ``phase_network.phase_network``.
+has the formula and its source. Energies of layers of any size are built by functions of the modules of the same name:
+``deep_hopfield``, ``continuous_hopfield``, ``convolutional_hopfield``, ``resistive_network``, ``phase_network``,
+``ising_network``, ``predictive_network``, ``memory_network`` and ``elastic_network``.
 """
 
 from __future__ import annotations

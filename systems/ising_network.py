@@ -14,6 +14,7 @@ arXiv:2510.12934 (2025), for its training by equilibrium propagation.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import sympy as sp
@@ -51,7 +52,8 @@ def ising_network(sizes: Sequence[int] = (784, 120, 10), seed: int = 0, harmonic
     layers = places(sizes)
     weights, biases = numbered("w", len(sizes) - 1), numbered("b", len(sizes) - 1)
     rng = np.random.default_rng(seed)
-    terms, values = [], {S: float(harmonic)}
+    terms: list[Term] = []
+    values: dict[sp.Symbol, Any] = {S: float(harmonic)}
     for near, far, w, b in zip(layers[:-1], layers[1:], weights, biases, strict=True):
         terms.append(Term(-w*sp.cos(x - z), [x, z], AllPairs(near, far)))
         terms.append(Term(-b*sp.cos(x) - S*sp.cos(2*x)/2, [x], far))

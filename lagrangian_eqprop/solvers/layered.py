@@ -162,7 +162,7 @@ class Lanes:
     def _values(self, leaf: Leaf) -> ndarray:
         """(1 or B, free ones of these coordinates)."""
         if leaf.kind == "field":
-            return self.energies.products[leaf.number].steady(leaf.side)
+            return self.energies.products[leaf.number].fields[leaf.side]
         gather, value = self._gather(leaf), np.atleast_2d(self.term(leaf).fixed[leaf.kind, leaf.symbol])
         if value.shape[1] != gather.count:
             value = np.broadcast_to(value, (len(value), gather.count))
