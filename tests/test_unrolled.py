@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import re
 import warnings
 
@@ -13,8 +14,9 @@ from oracles import TINY, assert_close
 from sympy.physics.mechanics import dynamicsymbols
 
 import lagrangian_eqprop as lep
+from lagrangian_eqprop.compiler import machine
 from lagrangian_eqprop.eqprop import exact
-from lagrangian_eqprop.solvers import forward
+from lagrangian_eqprop.solvers import forward, unrolled
 
 t = dynamicsymbols._t
 q, x, z = dynamicsymbols("q x z")
@@ -292,6 +294,22 @@ def test_axes_of_inputs_and_targets(form, method):
     check_result(Network, result, oracle, (), 5, 1e-11)
 
 
+@methods
+def test_axes_in_any_order_in_memory(method):
+    """Arrays whose time, places or samples lie side by side are the same numbers."""
+    position, velocity = start_of(Network, 5)
+    start = lep.Initial(position, v=velocity)
+    results = []
+    for order in ((0, 1, 2), (1, 0, 2), (2, 1, 0), (1, 2, 0)):
+        inputs, aims = (np.ascontiguousarray(a.transpose(order)).transpose(np.argsort(order))
+                        for a in (WAVE, WAVE[..., 1:3]))  # fmt: skip
+        results.append(Network.system.gradient(start, GRID, Network.costs, inputs={u: inputs}, targets={y: aims},
+                                               method=method))  # fmt: skip
+    for result in results[1:]:
+        assert (result.losses == results[0].losses).all()
+        assert all((result[symbol] == results[0][symbol]).all() for symbol in Network.symbols)
+
+
 def test_targets_at_the_end_have_no_time_axis():
     cost = lep.Cost((x - y)**2, on=[x], at=[2, 0], targets=[y], when="end")
     position, velocity = start_of(Network, 5)
@@ -364,6 +382,40 @@ def test_nodal_momenta_in_closed_form(monkeypatch, method):
             assert_close(path.v[:, 0], p[kept]/1.7, 1e-13)
             assert_close(path.energy, p[kept]**2/3.4 + 2.3*x[kept]**2/2, 1e-13)
             assert_close(path.action, action, 1e-12)
+
+
+# ------------------------------------------------------------------ widths
+@pytest.mark.parametrize("kind", [(32, 64), (16, 32), (16, 16)], ids=str)
+def test_a_width_is_a_power_of_two_that_the_batch_fills(monkeypatch, kind):
+    monkeypatch.setattr(unrolled, "registers", lambda: machine.Registers(*kind))
+    for size, samples, echo, item, curved in itertools.product(
+        (1, 2, 5, 16, 64), (1, 2, 3, 7, 100), (False, True), (4, 8), (False, True)
+    ):
+        width = unrolled.lanes(size, samples, echo, item, curved)
+        assert 1 <= width <= samples and width & (width - 1) == 0
+        assert samples < 100 or kind[1] <= width*item <= 8*kind[1]
+
+
+DUFFING = lep.System(m*q.diff(t)**2/2 - k*q**2/2 - q**4/4, coordinates=[q], parameters={m: 1.3, k: 1.7})
+
+
+@pytest.mark.parametrize("width", [1, 4, 64])
+def test_any_width_gives_one_gradient(monkeypatch, width):
+    """States in registers and in memory, values that take a part of a register and many."""
+    monkeypatch.setattr(unrolled, "lanes", lambda size, samples, *others: min(width, samples))
+    check_gradient(Pendulum, "verlet", 70)
+    start = lep.Initial(np.linspace(-1, 1, 70)[:, None], v=np.linspace(0.3, -0.2, 70)[:, None])
+    plain = DUFFING.gradient(start, GRID, SQUARE, compiled=False)
+    for retrace in ("store", "integrate"):
+        result = DUFFING.gradient(start, GRID, SQUARE, retrace=retrace)
+        assert_close(result.losses, plain.losses, 1e-12)
+        assert_close(result[k], plain[k], 1e-12)
+        assert_close(result.initial.v, plain.initial.v, 1e-12)
+
+
+def test_what_the_machine_says():
+    assert machine.near_cache() >= 2**16
+    assert [machine._count(text) for text in ("0", "0-3", "0-3,8", "1,3")] == [1, 4, 5, 2]
 
 
 # ------------------------------------------------------------------ threads and precision

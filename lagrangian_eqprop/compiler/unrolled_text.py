@@ -60,7 +60,9 @@ def module_text(
     scales = sums.text()
     coefficients = _coefficients(system)
     parts = width*(4 if system.flags.single else 8)/registers().size  # registers of one value
-    local = 2*system.size*max(parts, 1) <= 0.75*registers().number  # some are left for what is computed
+    # some registers are left for what is computed; elementary functions weigh more than a state that is spilled
+    local = 2*system.size*max(parts, 1) <= 0.75*registers().number
+    local = local or (bool(system.graph.functions([system.lagrangian])) and 2*system.size <= registers().number)
     header = header_text(title, width, system.size, len(system.hoisting.coefficients), local)
     return "\n\n".join([header, coefficients, *derived, scales, *_moves(system), *map(text_of, kernels)])
 

@@ -117,6 +117,19 @@ class Signal:
         return self.array[:, nodes]
 
 
+def _compact(part: np.ndarray) -> tuple[np.ndarray, list[int]]:
+    """The numbers of an array one after the other, as they lie in memory, and the strides of its axes, 0 for length 1.
+
+    Targets that come as (time, sample) transposed are many: to turn them would cost as much as a part of the run.
+    """
+    moved = part.transpose(np.argsort([-stride for stride in part.strides], kind="stable"))
+    if not moved.flags.c_contiguous:
+        moved = part = np.ascontiguousarray(part)
+    return moved.reshape(-1), [
+        stride//part.itemsize if length > 1 else 0 for stride, length in zip(part.strides, part.shape, strict=True)
+    ]  # fmt: skip
+
+
 class Signals:
     """All inputs, or all targets, of a problem."""
 
@@ -129,16 +142,15 @@ class Signals:
         """The flat buffer and the layout (offset, strides of sample, label and place) of a block of labels."""
         if self._kept is not None:
             return self._kept
-        parts = [signal.labelled(first, count, self.labels) for signal in self.signals]
+        parts = [_compact(signal.labelled(first, count, self.labels)) for signal in self.signals]
         layout = np.zeros((len(parts), 4), np.int64)
         offset = 0
-        for row, part in zip(layout, parts, strict=True):
-            b, labels, places = part.shape
-            row[:] = offset, labels*places if b > 1 else 0, places if labels > 1 else 0, 1 if places > 1 else 0
-            offset += part.size
-        flat = np.zeros(0) if not parts else parts[0].ravel()
+        for row, (flat, strides) in zip(layout, parts, strict=True):
+            row[:] = offset, *strides
+            offset += flat.size
+        flat = np.zeros(0) if not parts else parts[0][0]
         if len(parts) > 1:
-            flat = np.concatenate([part.ravel() for part in parts])
+            flat = np.concatenate([flat for flat, _ in parts])
         if self.constant:
             self._kept = flat, layout
         return flat, layout
