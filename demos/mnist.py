@@ -52,7 +52,7 @@ class Setting:
 MODELS: dict[str, tuple[Setting, ...]] = {  # the first is the default; another width takes those of the nearest
     "hopfield": (Setting(deep_hopfield, 1024, 0.5, 15, 32, 0.5, (6, 4), "sgd", (0.16, 0.08)),),
     "resistive": (
-        Setting(resistive_network, 100, 100.0, 15, 32, 1.0, (4, 4), "sgd", (0.02, 0.02), 0.9, nonnegative=True),
+        Setting(resistive_network, 100, 100.0, 8, 4, 1.0, (4, 4), "sgd", (0.02, 0.02), nonnegative=True),
         Setting(resistive_network, 1024, 480.0, 15, 32, 1.0, (4, 4), "sgd", (0.02, 0.02), 0.9, nonnegative=True),
     ),
     "xy": (Setting(phase_network, 500, 1.0, 12, 50, 0.5, (6, 4), "adam", (0.002, 0.002)),),
