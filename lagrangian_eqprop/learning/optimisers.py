@@ -150,6 +150,8 @@ def _check_share(name: str, value: Any) -> None:
 
 
 def _rate(rate: Rate, number: int, key: Any) -> float:
+    if isinstance(rate, (int, float)):
+        return float(rate)
     chosen: Any = rate
     if isinstance(rate, Mapping):
         if key not in rate:
