@@ -65,7 +65,7 @@ MODELS = {
         partial(resistive_network, gain=20.0, diodes=False), "pipes", 32, 15, 0.01, nonnegative=True
     ),
     "elastic": Setting(
-        elastic_network, "springs", 12, 8, 0.01, beta=0.005, batch=64, dtype="float64", inputs=16, nonnegative=True
+        elastic_network, "springs", 12, 6, 0.005, beta=0.005, dtype="float64", inputs=16, nonnegative=True
     ),
     "phases": Setting(phase_network, "phases", 64, 12, 0.01),
     "ising": Setting(ising_network, "oscillator Ising machine", 64, 12, 0.003),
