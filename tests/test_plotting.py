@@ -24,7 +24,7 @@ def waves(size, batch=None, nodes=60):
         q, energy = q[0], energy[0]
     success = True if batch is None else np.ones(batch, bool)
     status = 0 if batch is None else np.zeros(batch, int)
-    return Trajectory(t, q, -q, success, status, "", _nodes=lambda: (0*q, energy))
+    return Trajectory(t, q, -q, success, status, "", _nodes=lambda: (0*q, lambda: energy))
 
 
 def heading(figure):
