@@ -166,7 +166,8 @@ def test_a_path_by_its_energy_and_velocity():
     system, mechanics = system_of(PENDULA, [x, z], m=0.9, k=7.0)
     path = system.trajectory(lep.Ends([0.3, -0.2], None), lep.Grid(3, duration=0.6), method="gauss", **PLAIN)
     for q, v, p, energy in zip(path.q, path.v, path.p, path.energy, strict=True):
-        assert_close(np.array(mechanics.momentum(q, v, 0.0, [0.9, 7.0], ())), p, 1e-12)
+        # of the size of all momenta: at the natural end they vanish
+        assert np.abs(np.array(mechanics.momentum(q, v, 0.0, [0.9, 7.0], ())) - p).max() < 1e-12*np.abs(path.p).max()
         assert_close(p @ v - mechanics.value(q, v, 0.0, [0.9, 7.0], ()), energy, 1e-12)
     assert np.abs(path.p[-1]).max() < 1e-13 and path.success and path.residual < 1e-12
 
